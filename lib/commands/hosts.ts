@@ -1,17 +1,12 @@
 import { dirname, join } from 'node:path'
-import { dialectOf } from '../containerd/dialect.ts'
-import { applyChanges, HostsWriteError } from '../containerd/hosts/apply.ts'
+import { applyChange } from '../containerd/hosts/apply.ts'
 import { HOSTS_FILES, isRefusal } from '../containerd/hosts/files.ts'
 import { DEFAULT_NAMESPACE, isWithoutMirror, ownViews, registriesToWrite } from '../containerd/hosts/look.ts'
-import { hostsCommand, mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
-import { type Change, type HostsTarget, type Plan, planRemove, planWrite } from '../containerd/hosts/plan.ts'
-import { type Look, type Paint, paintFor } from '../observe/paint.ts'
+import { hostsCommand, type MirrorEntry, mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
+import { type Change, type Plan, planRemove, planWrite } from '../containerd/hosts/plan.ts'
 import { readCommandLine } from '../settings/read.ts'
 import { ConfigurationError, type Settings } from '../settings/settings.ts'
 import { type Command, programText } from './command.ts'
-
-/** Milliseconds to wait for containerd's version. Without it, one optional line is left out. */
-const VERSION_TIMEOUT = 2_000
 
 const SWITCHES = {
   remove: 'take out what swarmirror wrote, and restore what was there before',
@@ -24,19 +19,19 @@ export const hosts: Command = {
   summary: "write containerd's hosts.toml files, so that it asks the mirror first, or take that out again",
   example: '--registries docker.io,ghcr.io --dry-run',
   switches: SWITCHES,
-  settings: ['listen', 'containerd-socket', 'containerd-namespace', 'certs-dir', 'registries', 'also', 'resolve'],
+  settings: ['listen', 'certs-dir', 'registries', 'also', 'resolve'],
   async run(context) {
-    const { args, environment, print, report, stop, terminal } = context
+    const { args, environment, print, report } = context
     const { settings, switches } = readCommandLine({ flags: args, environment, opensDoors: false }, SWITCHES)
     const certsDir = settings['certs-dir']
     const registries = settings.registries && [...settings.registries]
-    const entry = switches.remove ? undefined : await entryFor(settings, stop, report)
+    const mirror = switches.remove ? undefined : entryFor(settings)
     const { changes, refusals } = await refusedAsProblem(async () => {
-      if (entry === undefined) return await planRemove({ certsDir, registries }, HOSTS_FILES)
+      if (mirror === undefined) return await planRemove({ certsDir, registries }, HOSTS_FILES)
       const wanted = await registriesToWrite(settings, HOSTS_FILES)
       for (const registry of wanted.absent)
         print(`${registry}: no directory of its own, so ${DEFAULT_NAMESPACE} counts for it\n`)
-      return await planWrite({ ...entry, registries: wanted.registries }, HOSTS_FILES)
+      return await planWrite({ certsDir, mirror, registries: wanted.registries }, HOSTS_FILES)
     })
     // A file that somebody else broke is left alone, and the mirror works for all other registries.
     const general = join(certsDir, DEFAULT_NAMESPACE)
@@ -47,24 +42,17 @@ export const hosts: Command = {
     }
     for (const { path, reason } of left) report(`${path}: left as it is: ${reason}\n`)
     if (switches['dry-run']) {
-      const paint = paintFor(terminal.output, environment)
-      print(changes.map(({ path, before, after }) => difference(path, before, after, paint)).join(''))
-      if (changes.every(({ action }) => action === 'keep')) print('nothing would change\n')
+      print('this is a dry run, and nothing is written\n')
+      for (const change of changes) print(tell(change) + (change.action === 'keep' ? '' : indented(change.after)))
       return
     }
-    try {
-      await applyChanges(certsDir, changes, HOSTS_FILES)
-    } catch (error) {
-      if (error instanceof HostsWriteError) {
-        for (const change of error.done) print(tell(change))
-        for (const { path } of error.untouched) print(`${path}: not touched\n`)
-      }
-      throw error
+    for (const change of changes) {
+      await applyChange(change, HOSTS_FILES)
+      print(tell(change))
     }
-    for (const change of changes) print(tell(change))
     if (changes.length === 0) print(`${certsDir}: no hosts.toml has an entry that swarmirror wrote\n`)
-    if (entry === undefined || registries !== undefined) return
-    const check = { ...entry, registries, socket: settings['containerd-socket'], program: programText(context) }
+    if (mirror === undefined || registries !== undefined) return
+    const check = { certsDir, mirror, registries, version: undefined, program: programText(context) }
     const without = (await ownViews(check, HOSTS_FILES)).filter(isWithoutMirror).map(({ registry }) => registry)
     if (without.length === 0) return
     const why = `not mirrored, because a directory of its own takes the place of ${DEFAULT_NAMESPACE}`
@@ -73,45 +61,12 @@ export const hosts: Command = {
   },
 }
 
-/** The directory of hosts.toml files, and the mirror's entry in them. */
-async function entryFor(
-  settings: Settings,
-  stop: AbortSignal,
-  report: (text: string) => void,
-): Promise<Omit<HostsTarget, 'registries'>> {
+/** The mirror's entry in hosts.toml files. */
+function entryFor(settings: Settings): MirrorEntry {
   if (settings.listen.port === 0) {
     throw new ConfigurationError(['--listen: expected the port on which the mirror listens, not 0, which means any'])
   }
-  const version = await versionOf(settings, stop, report)
-  const mirror = mirrorEntryFor(settings.listen, settings.resolve, version)
-  if (mirror.url.includes('[') && dialectOf(version).plainHeaders) {
-    const expected =
-      'expected an address such as 127.0.0.1:5000: only containerd 2.x reads an IPv6 address in hosts.toml'
-    throw new ConfigurationError([`--listen: ${expected}, and ${version ?? 'an unknown version'} runs here`])
-  }
-  return { certsDir: settings['certs-dir'], mirror, version }
-}
-
-/** containerd's version, if it answers. An init container has no socket. */
-async function versionOf(
-  settings: Settings,
-  stop: AbortSignal,
-  report: (text: string) => void,
-): Promise<string | undefined> {
-  // Loaded here, since the other commands do without gRPC.
-  const { connectContainerd } = await import('../containerd/client/client.ts')
-  const containerd = connectContainerd(settings['containerd-socket'], { callTimeout: VERSION_TIMEOUT })
-  try {
-    return (await containerd.in(settings['containerd-namespace']).version(stop)).version
-  } catch (error) {
-    stop.throwIfAborted()
-    report(
-      `containerd's version is not known, so only what every version understands is written: ${(error as Error).message}\n`,
-    )
-    return undefined
-  } finally {
-    containerd.close()
-  }
+  return mirrorEntryFor(settings.listen, settings.resolve)
 }
 
 /**
@@ -139,42 +94,7 @@ function tell({ path, action, notes }: Change): string {
   return [`${path}: ${TOLD[action]}`, ...notes.map((note) => `  ${note}`)].map((line) => `${line}\n`).join('')
 }
 
-/** Lines of context before and after a change. */
-const CONTEXT = 3
-
-/** The looks of a difference's lines, by their first character. */
-const LOOKS: Readonly<Record<string, Look>> = { '-': 'red', '+': 'green' }
-
-/** The difference between two texts of a file for a person, like `diff -u`, but in one stretch. */
-function difference(path: string, before: string | undefined, after: string | undefined, paint: Paint): string {
-  if (before === after) return ''
-  const [old, fresh] = [linesOf(before), linesOf(after)]
-  const shared = Math.min(old.length, fresh.length)
-  let head = 0
-  while (head < shared && old[head] === fresh[head]) head++
-  let tail = 0
-  while (tail < shared - head && old[old.length - 1 - tail] === fresh[fresh.length - 1 - tail]) tail++
-  const start = Math.max(0, head - CONTEXT)
-  const kept = Math.min(tail, CONTEXT)
-  const lines = [
-    `--- ${before === undefined ? '/dev/null' : path}`,
-    `+++ ${after === undefined ? '/dev/null' : path}`,
-    `@@ from line ${start + 1} @@`,
-    ...old.slice(start, head).map((line) => ` ${line}`),
-    ...old.slice(head, old.length - tail).map((line) => `-${line}`),
-    ...fresh.slice(head, fresh.length - tail).map((line) => `+${line}`),
-    ...old.slice(old.length - tail, old.length - tail + kept).map((line) => ` ${line}`),
-  ]
-  return lines.map((line) => `${painted(line, paint)}\n`).join('')
-}
-
-function painted(line: string, paint: Paint): string {
-  const look = LOOKS[line.charAt(0)]
-  return look === undefined ? line : paint(look, line)
-}
-
-function linesOf(text: string | undefined): string[] {
-  if (text === undefined || text === '') return []
-  const lines = text.split(/\r?\n/)
-  return text.endsWith('\n') ? lines.slice(0, -1) : lines
+/** The text that a file would have, for a person. */
+function indented(text = ''): string {
+  return text.replace(/^(?=.)/gm, '    ')
 }

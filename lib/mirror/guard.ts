@@ -3,8 +3,9 @@ import type { ProbeDoor } from '../containerd/check/probe-door.ts'
 import { createCheckMetrics, findingAsText, type Report } from '../containerd/check/report.ts'
 import { type CheckDependencies, type CheckResult, type CheckSubject, runCheck } from '../containerd/check/run.ts'
 import { createCheckWatch } from '../containerd/check/watch.ts'
-import type { Containerd, ContainerdClient } from '../containerd/client/client.ts'
-import { applyChanges, HostsWriteError } from '../containerd/hosts/apply.ts'
+import type { Containerd } from '../containerd/client/client.ts'
+import { applyChange } from '../containerd/hosts/apply.ts'
+import { HostsError } from '../containerd/hosts/endpoint.ts'
 import { HOSTS_FILES, isRefusal } from '../containerd/hosts/files.ts'
 import { registriesToWrite } from '../containerd/hosts/look.ts'
 import { mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
@@ -47,13 +48,11 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies) {
   const others = async (signal: AbortSignal) => await CLOCK.judge(await doors.ask(signal))
   const check = createNodeCheck(settings, { containerd, listen: registry, program, probe, others, log })
   const checked = createCheckMetrics(metrics)
-  const client = containerd.in(settings['containerd-namespace'])
-  const keepHosts =
-    settings['manage-hosts'] === 'on' ? createHostsKeeper(settings, { client, listen: registry, log }) : undefined
+  const keepHosts = settings['manage-hosts'] === 'on' ? createHostsKeeper(settings, registry, log) : undefined
   let first = true
   const watch = createCheckWatch({
     async run(signal) {
-      await keepHosts?.(signal)
+      await keepHosts?.()
       return await check.run(signal)
     },
     async identify(signal) {
@@ -107,33 +106,27 @@ function problemsOf({ findings }: Report): string[] {
   ]
 }
 
-interface HostsKeeperDependencies {
-  /** Asks containerd for its version, which decides what hosts.toml must say. */
-  readonly client: Pick<ContainerdClient, 'version'>
-  /** The registry door, with the port that it got. */
-  readonly listen: Address
-  readonly log: Logger
-}
-
 /**
  * Writes hosts.toml files as `hosts` does, each time that it is called. It logs files that it cannot write; the check that
  * follows judges the files that are there.
  *
- * @throws {ContainerdError} when containerd goes away; the signal's reason
+ * @param listen the registry door, with the port that it got
  */
-export function createHostsKeeper(settings: Settings, { client, listen, log }: HostsKeeperDependencies) {
+export function createHostsKeeper(settings: Settings, listen: Address, log: Logger) {
   const certsDir = settings['certs-dir']
-  return async (signal: AbortSignal): Promise<void> => {
-    const { version } = await client.version(signal)
-    const mirror = mirrorEntryFor(listen, settings.resolve, version)
+  const mirror = mirrorEntryFor(listen, settings.resolve)
+  return async (): Promise<void> => {
     try {
       const { registries } = await registriesToWrite(settings, HOSTS_FILES)
-      const { changes, refusals } = await planWrite({ certsDir, mirror, version, registries }, HOSTS_FILES)
+      const { changes, refusals } = await planWrite({ certsDir, mirror, registries }, HOSTS_FILES)
       for (const { path, reason } of refusals) log.warn('hosts.toml left as it is', { path, reason })
-      await applyChanges(certsDir, changes, HOSTS_FILES)
-      for (const { path, action } of changes) if (action !== 'keep') log.info('hosts.toml written', { path, action })
+      for (const change of changes) {
+        await applyChange(change, HOSTS_FILES)
+        const { path, action } = change
+        if (action !== 'keep') log.info('hosts.toml written', { path, action })
+      }
     } catch (error) {
-      if (!(error instanceof HostsWriteError || isRefusal(error))) throw error
+      if (!(error instanceof HostsError || isRefusal(error))) throw error
       log.error('hosts.toml could not be written', { error })
     }
   }

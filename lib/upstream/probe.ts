@@ -15,8 +15,6 @@ export interface UpstreamHost {
   /** Certificates and keys of the client, in PEM. */
   readonly cert?: readonly string[] | undefined
   readonly key?: readonly string[] | undefined
-  /** Milliseconds for the connection. */
-  readonly dialTimeout?: number | undefined
 }
 
 /** `answers`: the host answers, even with an error below 500. `silent`: it does not. `unasked`: it may not be asked. */
@@ -101,11 +99,10 @@ export function createProbe(settings: ProxySettings): Probe {
       throw new Unasked(`it is behind a proxy of ${proxy.protocol}`)
     // The proxy looks up names itself.
     if (isIP(name) !== 0) guard([name])
-    const dialTime = Math.min(host.dialTimeout ?? time, time)
     const direct = { lookup, guard }
     const way =
       proxy === undefined ? direct : { lookup: lookupKnown, guard: (addresses: readonly string[]) => addresses }
-    let socket = await dial(proxy ?? url, way, dialTime, signal)
+    let socket = await dial(proxy ?? url, way, time, signal)
     sockets.defer(() => socket.destroy())
     const login = `${decodeURIComponent(proxy?.username ?? '')}:${decodeURIComponent(proxy?.password ?? '')}`
     const forProxy = login === ':' ? '' : `Proxy-Authorization: Basic ${Buffer.from(login).toString('base64')}\r\n`

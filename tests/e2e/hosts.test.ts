@@ -14,7 +14,7 @@ const REGISTRY = 'registry.test'
 
 /** Runs `swarmirror hosts` on node b, as a person or an init container would. */
 function hosts(...flags: string[]): Promise<string> {
-  const options = ['--certs-dir', b.paths.certs, '--containerd-socket', b.paths.socket, '--registries', REGISTRY]
+  const options = ['--certs-dir', b.paths.certs, '--registries', REGISTRY]
   return b.exec(process.execPath, [MAIN.pathname, 'hosts', ...options, ...flags])
 }
 

@@ -19,8 +19,9 @@ import { type ProbePlaces, sweepProbes } from './probe-traces.ts'
 import { mirrorsInPlace, mirrorsLeadHere } from './registry-rules.ts'
 import { makeReport, type Report } from './report.ts'
 
-/** The settings of the mirror on which a check depends. */
-export interface CheckSubject extends Pick<HostsCheck, 'certsDir' | 'registries' | 'socket' | 'program'> {
+/** Where and how the mirror works, as far as a check depends on it. */
+export interface CheckSubject extends Pick<HostsCheck, 'certsDir' | 'registries' | 'program'> {
+  readonly socket: string
   readonly namespace: string
   readonly contentRoot: string | undefined
   readonly configFile: string
@@ -108,7 +109,7 @@ async function look(
   }
   if (refusal === undefined) await sweep(dependencies, subject, signal)
   const told = isUnreadable(version) ? undefined : version
-  const hostsCheck = { ...subject, version: told, mirror: mirrorEntryFor(listen, subject.resolve, told) }
+  const hostsCheck = { ...subject, version: told, mirror: mirrorEntryFor(listen, subject.resolve) }
   const images = await asked(() => countImages(containerd, namespace, signal))
   const process = await asked(async () => lookAtProcess((await client.server(signal)).pid, configFile))
   const isOther = process !== undefined && !isUnreadable(process) && process.startedWith !== undefined

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { isTable, keyPartsOf, parseToml, parseTomlSyntax, type TomlValue, tableAt } from '../../toml/toml.ts'
-import { type Dialect, NEWEST, OLDEST } from '../dialect.ts'
+import { NEWEST, OLDEST } from '../dialect.ts'
 import { HostsError, isUrl } from './endpoint.ts'
 import { findBlock, type MirrorEntry } from './mirror-entry.ts'
 import { type HostEntry, readHosts, tablesOf } from './reading.ts'
@@ -48,24 +48,25 @@ export function takeOut(text: string): string | undefined {
 }
 
 /**
- * Makes sure that an edit changed only our entry, and that every containerd that could read the text before still can, and asks our
- * mirror first.
+ * Makes sure that an edit changed nothing but our entry, and that every containerd that read the text before it reads it now
+ * and asks our mirror first. A new text must be read by all of them, which leaves out IPv6 addresses: 1.x does not read them.
  *
  * @throws {HostsError} if not
  */
-export function verifyEdit(before: string, after: string, mirror: MirrorEntry, dialect: Dialect): void {
+export function verifyEdit(before: string, after: string, mirror: MirrorEntry): void {
   const ours = [...namesOf(before), ...namesOf(after)].filter((name) => isUrl(name, mirror.url))
   if (before !== '' && !isDeepStrictEqual(meaning(before, ours), meaning(after, ours))) {
     throw new HostsError('the file cannot be edited without changing what it says of other hosts', 1)
   }
-  // Not every containerd reads an IPv6 address.
-  const able = [OLDEST, NEWEST].filter(({ plainHeaders }) => !plainHeaders || !mirror.url.includes('['))
-  for (const reader of [dialect, ...able]) {
+  for (const reader of [OLDEST, NEWEST]) {
     const was = readHosts(before, reader)
     const is = readHosts(after, reader)
-    // If a containerd other than the running one could not read the text before, it need not read it now.
-    if (was.kind === 'discarded' && is.kind === 'discarded' && reader !== dialect) continue
-    if (is.kind !== 'hosts') throw new HostsError('containerd would not read the file with the mirror in it', 1)
+    // What an old containerd cannot read anyway stays as unreadable to it.
+    if (was.kind === 'discarded' && is.kind === 'discarded' && reader === OLDEST) continue
+    if (is.kind !== 'hosts') {
+      const reason = `${reader === OLDEST ? 'containerd 1.x' : 'containerd'} would not read the file with ${mirror.url} in it`
+      throw new HostsError(reason, 1)
+    }
     const others = was.kind === 'hosts' ? was.hosts.filter(({ name }) => !isUrl(name, mirror.url)) : []
     const asked = ({ name, capabilities }: Pick<HostEntry, 'name' | 'capabilities'>) => [name, capabilities]
     const expected = [{ name: mirror.url, capabilities: mirror.capabilities }, ...others]

@@ -3,8 +3,7 @@ import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
 import { isProbeDirectory } from '../probe-name.ts'
 
-/** Everybody may read and enter, and root may write, as in containerd's own packages. */
-const DIRECTORY_MODE = 0o755
+/** Everybody may read, and root may write: as containerd's packages make theirs. */
 const FILE_MODE = 0o644
 
 /** The longest file to read, in bytes. A hosts.toml has some hundred, containerd's configuration some ten thousand. */
@@ -37,11 +36,9 @@ export const HOSTS_FILES = {
       (error: Error) => error.message,
     ),
 
-  /** Makes a new directory in an existing one. */
+  /** Makes a directory and those above it, as far as they are not there. */
   async makeDirectory(path: string): Promise<void> {
-    await fs.mkdir(path)
-    // Independently of the umask.
-    await fs.chmod(path, DIRECTORY_MODE)
+    await fs.mkdir(path, { recursive: true })
   },
 
   /** Makes a new file with these bytes and another file's mode and owner. It is on the disk when this resolves. */
@@ -62,16 +59,12 @@ export const HOSTS_FILES = {
 
   rename: (from: string, to: string): Promise<void> => fs.rename(from, to),
   unlink: (path: string): Promise<void> => fs.unlink(path),
-  removeDirectory: (path: string): Promise<void> => fs.rmdir(path),
 
-  /** Writes new and changed names in a directory to the disk. */
-  async syncDirectory(path: string): Promise<void> {
-    const directory = await fs.open(path, 'r')
-    try {
-      await directory.sync()
-    } finally {
-      await directory.close()
-    }
+  /** Removes a directory, unless something is in it, or it is a link. */
+  async removeEmptyDirectory(path: string): Promise<void> {
+    await fs.rmdir(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOTDIR') throw error
+    })
   },
 }
 

@@ -1,7 +1,6 @@
 import { escaped } from '../../observe/log.ts'
 import { hostOf, SETTINGS } from '../../settings/settings.ts'
 import { parseTomlSyntax } from '../../toml/toml.ts'
-import { dialectOf } from '../dialect.ts'
 import { shellWord } from '../rule.ts'
 import { asksAt, type Endpoint, HostsError } from './endpoint.ts'
 
@@ -10,36 +9,25 @@ export interface MirrorEntry {
   /** Where containerd reaches the registry door, such as `http://127.0.0.1:5000`. */
   readonly url: string
   readonly capabilities: readonly ('pull' | 'resolve')[]
-  /** A Go duration, only for versions that know it. */
-  readonly dialTimeout?: string | undefined
 }
 
-/**
- * How long containerd may take to connect to the mirror. Loopback makes or refuses a connection at once. One second is the
- * kernel's first retransmission, and far below containerd's own 30 s.
- */
-export const DIAL_TIMEOUT = '1s'
-
-/** Where containerd reaches a registry door: on loopback if the door listens on all addresses. */
+/** Where containerd reaches a registry door; one on all addresses is reached on loopback. */
 export function mirrorUrlFor(listen: { readonly host: string; readonly port: number }): string {
   return `http://${hostOf(listen.host)}:${listen.port}`
 }
 
 /**
  * @param listen the registry door
- * @param resolve who resolves tags
- * @param version containerd's, as it reports it; `undefined` if it could not be asked
+ * @param resolve who says what a tag means
  */
 export function mirrorEntryFor(
   listen: { readonly host: string; readonly port: number },
   resolve: 'fallback' | 'upstream' | 'swarm',
-  version: string | undefined,
 ): MirrorEntry {
   return {
     url: mirrorUrlFor(listen),
     // Without "resolve" containerd first resolves a tag upstream, and then comes here for the content.
     capabilities: resolve === 'upstream' ? ['pull'] : ['pull', 'resolve'],
-    ...(dialectOf(version).dialTimeout ? { dialTimeout: DIAL_TIMEOUT } : {}),
   }
 }
 
@@ -58,10 +46,9 @@ export interface HostsCheck {
   /** The mirrored registries; by default all. */
   readonly registries: readonly string[] | undefined
   readonly mirror: MirrorEntry
-  /** containerd's version, if it could be asked, and the socket where it was asked. */
+  /** As containerd tells it, if it could be asked. */
   readonly version: string | undefined
-  readonly socket: string
-  /** What starts this program in a shell, for the commands in remedies. */
+  /** What starts this program, in a shell, for the commands that remedies tell. */
   readonly program: string
 }
 
@@ -72,7 +59,7 @@ export interface HostsCheck {
  */
 export function hostsCommand(
   flags: { readonly registries?: readonly string[] | undefined; readonly also?: readonly string[] },
-  { certsDir, mirror, socket, program }: Pick<HostsCheck, 'certsDir' | 'mirror' | 'socket' | 'program'>,
+  { certsDir, mirror, program }: Pick<HostsCheck, 'certsDir' | 'mirror' | 'program'>,
 ): string {
   const given: readonly (readonly [flag: string, value: string | undefined, fallback?: string])[] = [
     ['--registries', flags.registries?.join(',')],
@@ -80,7 +67,6 @@ export function hostsCommand(
     ['--certs-dir', certsDir, SETTINGS['certs-dir'].default],
     ['--listen', mirror.url.slice('http://'.length), SETTINGS.listen.default],
     ['--resolve', mirror.capabilities.includes('resolve') ? undefined : 'upstream'],
-    ['--containerd-socket', socket, SETTINGS['containerd-socket'].default],
   ]
   const words = given.map(([flag, value, fallback]) =>
     value === undefined || value === fallback ? '' : ` ${flag} ${shellWord(value)}`,
@@ -95,23 +81,20 @@ const NEW_FILE = `${BEGIN} (new file)`
 /**
  * Our lines in a hosts.toml, between two comments.
  *
- * @param isNewFile whether the file exists only for them, and goes away with them
- * @param rootLines what a new file says about the registry itself: keys of the root table, before which nothing may come
+ * @param isNewFile whether the file is made for them: then it goes with them
  */
-export function makeBlock(mirror: MirrorEntry, isNewFile: boolean, rootLines: readonly string[] = []): string[] {
+export function makeBlock(mirror: MirrorEntry, isNewFile: boolean): string[] {
   return [
     isNewFile ? NEW_FILE : BEGIN,
     '# Written by `swarmirror hosts`; `swarmirror hosts --remove` takes out all between these comments.',
-    ...(rootLines.length === 0 ? [] : [...rootLines, '']),
     `[host.${quote(mirror.url)}]`,
     `  capabilities = [${mirror.capabilities.map(quote).join(', ')}]`,
-    ...(mirror.dialTimeout === undefined ? [] : [`  dial_timeout = ${quote(mirror.dialTimeout)}`]),
     END,
   ]
 }
 
-/** A TOML basic string: it is like JSON's, except for a few characters that neither URLs nor file names here have. */
-export function quote(text: string): string {
+/** A TOML basic string: JSON's, but for a few characters that no URL here has. */
+function quote(text: string): string {
   return escaped(JSON.stringify(text), /[\u007f-\u009f]/g)
 }
 

@@ -1,13 +1,13 @@
 import { dirname, join } from 'node:path'
 import { TomlError } from '../../toml/toml.ts'
-import { type Dialect, dialectOf, NEWEST } from '../dialect.ts'
+import { NEWEST } from '../dialect.ts'
 import { putIn, takeOut, verifyEdit } from './edit.ts'
 import { HostsError, isUrl } from './endpoint.ts'
 import { type HostsFiles, type HostsReader, isRefusal } from './files.ts'
 import { DEFAULT_NAMESPACE, directoriesFor, HOSTS_FILE, type HostsDirectory, lookAt } from './look.ts'
 import { findBlock, type HostsCheck, isRight, makeBlock } from './mirror-entry.ts'
 import { readHosts } from './reading.ts'
-import { certificateLines, hasCertificates } from './upstream-hosts.ts'
+import { hasCertificates } from './upstream-hosts.ts'
 
 /** The change of one hosts.toml. */
 export interface Change {
@@ -29,8 +29,8 @@ export interface Plan {
   readonly refusals: readonly { readonly path: string; readonly reason: string }[]
 }
 
-export interface HostsTarget extends Pick<HostsCheck, 'certsDir' | 'mirror' | 'version'> {
-  /** `_default` counts as one. */
+export interface HostsTarget extends Pick<HostsCheck, 'certsDir' | 'mirror'> {
+  /** `_default` is one, too. */
   readonly registries: readonly string[]
 }
 
@@ -109,26 +109,27 @@ interface FileTarget extends HostsTarget {
 }
 
 async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
-  const { registry, directory, version } = file
+  const { registry, directory, mirror } = file
   const looked = await lookAt(directory, files)
   if (looked.real === undefined && registry !== DEFAULT_NAMESPACE) await refuseShadowing(file, files)
   const unchanged = keep(looked)
   const { before } = unchanged
   const found = findBlock(before ?? '')
   const base = takeOut(before ?? '') ?? before ?? ''
-  const dialect = dialectOf(version)
-  const reading = readHosts(base, dialect)
+  const reading = readHosts(base, NEWEST)
   const hosts = reading.kind === 'hosts' ? reading.hosts : []
-  if (found === undefined && hosts[0] !== undefined && isRight(hosts[0], file.mirror)) {
+  if (found === undefined && hosts[0] !== undefined && isRight(hosts[0], mirror)) {
     return { ...unchanged, notes: ['it names the mirror already, though swarmirror did not write it'] }
   }
-  await refuseUnread(file, base, dialect, files)
-  const isNewFile = found?.isNewFile ?? before === undefined
-  const known = version === undefined ? dialTimeoutOf(found?.lines) : undefined
-  const mirror = { ...file.mirror, dialTimeout: file.mirror.dialTimeout ?? known }
-  const rootLines = base === '' ? await certificateLines(directory, files) : []
-  const after = putIn(base, makeBlock(mirror, isNewFile, rootLines), mirror)
-  verifyEdit(base, after, mirror, dialect)
+  // What containerd does not read must not begin to count because we write into it.
+  if (reading.kind === 'discarded') throw new HostsError(reading.reason, reading.line, reading.column)
+  if (hosts.length === 0 && (await hasCertificates(directory, files))) {
+    throw new HostsError(
+      'certificates (*.crt, *.cert) are beside it, which containerd takes by their names only without a valid hosts.toml; name them with `ca` and `client` in a [host] table for the registry',
+    )
+  }
+  const after = putIn(base, makeBlock(mirror, found?.isNewFile ?? before === undefined), mirror)
+  verifyEdit(base, after, mirror)
   if (after === before) return unchanged
   const others = hosts.filter(({ name }) => !isUrl(name, mirror.url)).map(({ name }) => name)
   const notes = others.length === 0 ? [] : [`containerd asks ${others.join(', ')} after the mirror`]
@@ -148,12 +149,7 @@ function keep({ file, target, text, utf8 }: HostsDirectory): Change {
   return { path: file, target, before: text, after: text, ...nothing }
 }
 
-/** The timeout that an earlier run wrote because containerd could be asked for its version. */
-function dialTimeoutOf(lines: readonly string[] = []): string | undefined {
-  return lines.map((line) => /^ *dial_timeout = "([^"\\]*)"$/.exec(line)?.[1]).find((value) => value !== undefined)
-}
-
-/** A new directory takes a registry away from `_default`, and so from whatever others wrote there. */
+/** A new directory takes a registry away from `_default`, and with it from whatever others wrote there. */
 async function refuseShadowing({ certsDir, registry, directory }: FileTarget, files: HostsReader): Promise<void> {
   const general = join(certsDir, DEFAULT_NAMESPACE)
   const text = (await lookAt(general, files)).text ?? ''
@@ -161,18 +157,6 @@ async function refuseShadowing({ certsDir, registry, directory }: FileTarget, fi
   if (!others) return
   throw new HostsError(
     `${registry} has no directory, so what others wrote in ${general} counts for it, and ${directory} would take that away; create that directory with a hosts.toml for this registry, or leave out --registries`,
-  )
-}
-
-/** A file that containerd does not read must not take effect because we write into it. */
-async function refuseUnread(file: FileTarget, base: string, dialect: Dialect, files: HostsReader): Promise<void> {
-  // If the version is unknown, a file that the newest containerd reads counts as valid.
-  const reading = readHosts(base, { ...(file.version === undefined ? NEWEST : dialect), needsHost: false })
-  if (reading.kind === 'discarded') throw new HostsError(reading.reason, reading.line, reading.column)
-  if (base === '' || !dialect.needsHost || readHosts(base, dialect).kind === 'hosts') return
-  if (!(await hasCertificates(file.directory, files))) return
-  throw new HostsError(
-    'without a [host] table containerd discards the file and takes the certificates beside it, which a valid file ends; name them with `ca` and `client` in a [host] table',
   )
 }
 

@@ -4,10 +4,8 @@ import { listOf, parseToml, type TomlEntry, type TomlTable, tableAt } from '../.
 import type { UpstreamHost } from '../../upstream/probe.ts'
 import type { UpstreamPlace } from '../../upstream/upstreams.ts'
 import { NEWEST } from '../dialect.ts'
-import { HostsError } from './endpoint.ts'
 import { type HostsReader, isRefusal } from './files.ts'
 import { DEFAULT_NAMESPACE, directoriesFor, leadsTo, lookAt } from './look.ts'
-import { quote } from './mirror-entry.ts'
 import { readHosts } from './reading.ts'
 
 /**
@@ -88,7 +86,6 @@ async function hostOf(url: string, table: TomlTable, directory: string, isNamed:
     cert: await read(pairs.flatMap(([cert]) => cert ?? [])),
     // A certificate without a key file includes its key.
     key: await read(pairs.flatMap(([cert, key]) => (key?.value ? key : (cert ?? [])))),
-    dialTimeout: millisecondsOf(table.get('dial_timeout')?.value),
   }
 }
 
@@ -102,51 +99,17 @@ function listed(entry: TomlEntry | undefined): readonly TomlEntry[] {
   return entry === undefined ? [] : (listOf(entry) ?? [entry])
 }
 
-const UNITS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000, ms: 1 }
-
-/** The milliseconds of a Go duration such as `1m30s`; none for zero and below, which mean no bound to containerd. */
-function millisecondsOf(value: unknown): number | undefined {
-  const parts = String(value ?? '').matchAll(/(\d*\.?\d+)(h|ms|m|s)/g)
-  const sum = [...parts].reduce((sum, [, amount, unit = '']) => sum + Number(amount) * (UNITS[unit] ?? 0), 0)
-  return sum > 0 ? sum : undefined
-}
-
-/** Whether containerd asks a registry by HTTP. */
+/** A registry that containerd asks by HTTP. */
 function isLocal(registry: string): boolean {
   const host = registry.startsWith('[') ? registry.slice(0, registry.indexOf(']') + 1) : registry.replace(/:\d+$/, '')
   return host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host)
 }
 
-// Docker finds certificates by file names: `*.crt`, and `*.cert` with `*.key`. containerd uses those only if there is no
-// hosts.toml.
-
-export async function hasCertificates(directory: string, files: HostsReader): Promise<boolean> {
-  return (await filesIn(directory, files)).some((name) => /\.(?:crt|cert)$/.test(name))
-}
-
-async function filesIn(directory: string, files: HostsReader): Promise<string[]> {
-  return ((await files.list(directory)) ?? []).flatMap(({ name, directory }) => (directory ? [] : [name])).sort()
-}
-
 /**
- * What a new hosts.toml must say about the registry itself: the certificates beside the file. containerd knows its address.
- *
- * @throws {HostsError} if one hosts.toml cannot name them
+ * Whether a directory has certificates in Docker's way, by the names of files: `*.crt`, and `*.cert` with `*.key`. containerd takes
+ * those only where there is no hosts.toml.
  */
-export async function certificateLines(directory: string, files: HostsReader): Promise<string[]> {
-  const names = await filesIn(directory, files)
-  const ca = names.filter((name) => name.endsWith('.crt')).map(quote)
-  const certificates = names.filter((name) => name.endsWith('.cert'))
-  const pairs = certificates.flatMap((name) => {
-    const key = name.replace(/cert$/, 'key')
-    return names.includes(key) ? [`[${quote(name)}, ${quote(key)}]`] : []
-  })
-  if (pairs.length > 0 && pairs.length < certificates.length) {
-    throw new HostsError('client certificates with and without a .key beside them: one hosts.toml cannot name both')
-  }
-  const clients = pairs.length > 0 ? pairs : certificates.map(quote)
-  return [
-    ...(ca.length > 0 ? [`ca = [${ca.join(', ')}]`] : []),
-    ...(clients.length > 0 ? [`client = [${clients.join(', ')}]`] : []),
-  ]
+export async function hasCertificates(directory: string, files: HostsReader): Promise<boolean> {
+  const listed = (await files.list(directory)) ?? []
+  return listed.some(({ name, directory }) => !directory && /\.(?:crt|cert)$/.test(name))
 }

@@ -58,12 +58,9 @@ test("a mirror with the chart's settings finds right what GKE writes, for every 
       await mkdir(join(certsDir, entry.server))
       await writeFile(join(certsDir, entry.server, 'hosts.toml'), hostsToml(entry))
     }
-    const mirror = mirrorEntryFor(settings.listen, settings.resolve, VERSION)
+    const mirror = mirrorEntryFor(settings.listen, settings.resolve)
     const registries = settings.registries && [...settings.registries]
-    const findings = await checkHosts(
-      { certsDir, registries, mirror, version: VERSION, socket: '', program: '' },
-      HOSTS_FILES,
-    )
+    const findings = await checkHosts({ certsDir, registries, mirror, version: VERSION, program: '' }, HOSTS_FILES)
     assert.deepEqual(
       findings.map(({ id, severity }) => `${id} ${severity}`),
       registryHosts.map(() => 'hosts-toml ok'),

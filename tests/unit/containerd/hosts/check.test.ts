@@ -13,8 +13,8 @@ const OURS = '[host."http://127.0.0.1:5000"]\ncapabilities = ["pull", "resolve"]
 const THEIRS = '[host."https://b"]\n'
 
 function check(certsDir: string, registries: readonly string[] | undefined, version: string) {
-  const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'fallback', version)
-  return checkHosts({ certsDir, registries, mirror, version, socket: '/nowhere', program: 'swarmirror' }, HOSTS_FILES)
+  const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'fallback')
+  return checkHosts({ certsDir, registries, mirror, version, program: 'swarmirror' }, HOSTS_FILES)
 }
 
 /** Follows a remedy: runs its command. */
@@ -198,8 +198,7 @@ for (const { what, files, registries, version = '1.7.24', found, seen, follow: f
 test('hostsCommand omits settings with their defaults, and quotes the rest', () => {
   const context = {
     certsDir: '/etc/containerd/certs.d',
-    mirror: mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'fallback', undefined),
-    socket: '/run/containerd/containerd.sock',
+    mirror: mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'fallback'),
     program: 'swarmirror',
   }
   assert.equal(hostsCommand({}, context), 'swarmirror hosts')
@@ -207,25 +206,23 @@ test('hostsCommand omits settings with their defaults, and quotes the rest', () 
   assert.equal(hostsCommand({ also: ['[::1]:5000'] }, context), "swarmirror hosts --also '[::1]:5000'")
   const other = {
     certsDir: '/my certs',
-    mirror: mirrorEntryFor({ host: '::1', port: 80 }, 'upstream', undefined),
-    socket: '/a.sock',
+    mirror: mirrorEntryFor({ host: '::1', port: 80 }, 'upstream'),
     program: 'npm run node --',
   }
   assert.equal(
     hostsCommand({}, other),
-    "npm run node -- hosts --certs-dir '/my certs' --listen '[::1]:80' --resolve upstream --containerd-socket /a.sock",
+    "npm run node -- hosts --certs-dir '/my certs' --listen '[::1]:80' --resolve upstream",
   )
 })
 
 test('checkHosts claims nothing about what it could not read', async () => {
   const denied = () => Promise.reject(Object.assign(new Error('EACCES: permission denied'), { code: 'EACCES' }))
-  const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'fallback', undefined)
+  const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'fallback')
   const asked = {
     certsDir: '/c',
     registries: undefined,
     mirror,
     version: undefined,
-    socket: '/nowhere',
     program: 'swarmirror',
   }
   for (const [registries, files] of [
@@ -259,7 +256,7 @@ test('the commands of remedies are safe to type, whatever others call their dire
     await mkdir(join(certs, '_default'), { recursive: true })
     await mkdir(join(certs, '$(reboot)'))
     const command = (await check(certs, undefined, '1.7.24')).at(-1)?.remedy?.command ?? ''
-    assert.match(command, /^swarmirror hosts --certs-dir '\/.*\/\$\(reboot\)'\\''`x`' --containerd-socket \/nowhere$/)
+    assert.match(command, /^swarmirror hosts --certs-dir '\/.*\/\$\(reboot\)'\\''`x`'$/)
   })
 })
 

@@ -1,27 +1,23 @@
 import assert from 'node:assert/strict'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, relative } from 'node:path'
-import { applyChanges } from '../../../../lib/containerd/hosts/apply.ts'
+import { applyChange } from '../../../../lib/containerd/hosts/apply.ts'
 import { HOSTS_FILES } from '../../../../lib/containerd/hosts/files.ts'
 import { mirrorEntryFor } from '../../../../lib/containerd/hosts/mirror-entry.ts'
 import { type Plan, planWrite } from '../../../../lib/containerd/hosts/plan.ts'
 
 export const LISTEN = { host: '127.0.0.1', port: 5000 }
 export const MIRROR = 'http://127.0.0.1:5000'
-export const VERSION = '1.7.24'
 
 export interface Options {
   readonly port?: number
   readonly resolve?: 'fallback' | 'upstream'
-  readonly version?: string | undefined
 }
 
 /** The plan for a directory of this machine. */
 export function plan(certsDir: string, registries: readonly string[], options: Options = {}): Promise<Plan> {
   const { port = LISTEN.port, resolve = 'fallback' } = options
-  const version = 'version' in options ? options.version : VERSION
-  const mirror = mirrorEntryFor({ ...LISTEN, port }, resolve, version)
-  return planWrite({ certsDir, registries, mirror, version }, HOSTS_FILES)
+  return planWrite({ certsDir, registries, mirror: mirrorEntryFor({ ...LISTEN, port }, resolve) }, HOSTS_FILES)
 }
 
 /** Why the plan refuses its one file. */
@@ -43,7 +39,7 @@ export async function write(
 /** Carries out a plan, and returns what happened to each file. */
 export async function carryOut(certsDir: string, { changes, refusals }: Plan): Promise<Record<string, string>> {
   assert.deepEqual(refusals, [])
-  await applyChanges(certsDir, changes, HOSTS_FILES)
+  for (const change of changes) await applyChange(change, HOSTS_FILES)
   return Object.fromEntries(changes.map(({ path, action }) => [relative(certsDir, path), action]))
 }
 

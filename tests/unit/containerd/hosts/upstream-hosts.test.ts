@@ -44,17 +44,17 @@ test('upstreamPlaceOf: the hosts after the mirror count, in order, and the serve
   const toml = [
     'server = "https://upstream.example"\n[host."https://before.example"]\n',
     OWN,
-    '[host."https://second.example/v2/hub"]\n  override_path = true\n  dial_timeout = "1m1.5s"\n',
+    '[host."https://second.example/v2/hub"]\n  override_path = true\n',
     '[host."http://content.example:8080"]\n  capabilities = ["pull"]\n[host."third.example"]\n',
   ].join('')
   const { hosts, isKnown } = await placeOf('ghcr.io', { 'ghcr.io/hosts.toml': toml })
   assert.equal(isKnown, true)
   assert.deepEqual(
-    hosts.map(({ url, isNamed, dialTimeout }) => [url, isNamed, dialTimeout]),
+    hosts.map(({ url, isNamed }) => [url, isNamed]),
     [
-      ['https://second.example/v2/hub', true, 61_500],
-      ['https://third.example/v2', true, undefined],
-      ['https://upstream.example/v2', true, undefined],
+      ['https://second.example/v2/hub', true],
+      ['https://third.example/v2', true],
+      ['https://upstream.example/v2', true],
     ],
   )
 })

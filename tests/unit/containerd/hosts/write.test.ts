@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { chmod, chown, lstat, mkdir, readdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, lstat, mkdir, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { dialectOf } from '../../../../lib/containerd/dialect.ts'
@@ -7,7 +7,7 @@ import { HOSTS_FILES } from '../../../../lib/containerd/hosts/files.ts'
 import { planRemove } from '../../../../lib/containerd/hosts/plan.ts'
 import { readHosts } from '../../../../lib/containerd/hosts/reading.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
-import { carryOut, MIRROR, plan, put, refusal, VERSION, write } from './planning.ts'
+import { carryOut, MIRROR, plan, put, refusal, write } from './planning.ts'
 
 async function remove(certsDir: string, registries?: readonly string[]): Promise<Record<string, string>> {
   return await carryOut(certsDir, await planRemove({ certsDir, registries }, HOSTS_FILES))
@@ -27,7 +27,7 @@ async function snapshot(directory: string): Promise<Record<string, string>> {
   return found
 }
 
-async function hostsOf(directory: string, version = VERSION): Promise<string[]> {
+async function hostsOf(directory: string, version = '1.7.24'): Promise<string[]> {
   const reading = readHosts(await readFile(join(directory, 'hosts.toml'), 'utf8'), dialectOf(version))
   assert.ok(reading.kind === 'hosts', reading.kind)
   return reading.hosts.map(({ name }) => name)
@@ -69,16 +69,10 @@ test('planWrite changes nothing the second time, and only our entry when the set
       'ghcr.io/hosts.toml': 'keep',
     })
     assert.deepEqual(await snapshot(certs), written)
-    await write(certs, ['docker.io', 'ghcr.io'], { port: 5005, resolve: 'upstream', version: '2.1.0' })
+    await write(certs, ['docker.io', 'ghcr.io'], { port: 5005, resolve: 'upstream' })
     const changed = await readFile(join(certs, 'docker.io', 'hosts.toml'), 'utf8')
-    assert.match(
-      changed,
-      /\[host\."http:\/\/127\.0\.0\.1:5005"\]\n {2}capabilities = \["pull"\]\n {2}dial_timeout = "1s"\n/,
-    )
+    assert.match(changed, /\[host\."http:\/\/127\.0\.0\.1:5005"\]\n {2}capabilities = \["pull"\]\n/)
     assert.deepEqual(await hostsOf(join(certs, 'docker.io')), ['http://127.0.0.1:5005', 'https://b'])
-    // A timeout that was written for a known version stays when the version is unknown.
-    const unknown = await write(certs, ['docker.io'], { port: 5005, resolve: 'upstream', version: undefined })
-    assert.deepEqual(unknown, { 'docker.io/hosts.toml': 'keep' })
     await remove(certs)
     assert.deepEqual(await snapshot(certs), original)
   })
@@ -145,23 +139,19 @@ test('planRemove changes only the named registries, and nothing that others wrot
   })
 })
 
-test('planWrite keeps Docker-style certificates working, which count only without a hosts.toml', async () => {
+test('planWrite refuses to end the use of Docker-style certificates, which count only where there is no hosts.toml', async () => {
   await withTemporaryDirectory(async (certs) => {
-    for (const name of ['a.crt', 'b.crt', 'c.cert', 'c.key']) await put(join(certs, 'private.example', name), name)
+    await put(join(certs, 'private.example', 'a.crt'), 'a')
     const original = await snapshot(certs)
-    await write(certs, ['private.example'])
-    const text = await readFile(join(certs, 'private.example', 'hosts.toml'), 'utf8')
-    assert.match(text, /^ca = \["a\.crt", "b\.crt"\]\nclient = \[\["c\.cert", "c\.key"\]\]\n\n/m)
-    assert.equal(readHosts(text, dialectOf(VERSION)).kind, 'hosts')
+    assert.match(await refusal(certs, ['private.example']), /certificates .* name them with `ca` and `client`/)
+    // containerd 1.7.24 discards a file with a server alone, and takes the certificates.
+    await put(join(certs, 'private.example', 'hosts.toml'), 'server = "https://private.example"\n')
+    assert.match(await refusal(certs, ['private.example']), /certificates/)
+    await put(join(certs, 'private.example', 'hosts.toml'), '[host."https://private.example"]\n  ca = "a.crt"\n')
+    assert.deepEqual(await write(certs, ['private.example']), { 'private.example/hosts.toml': 'update' })
     await remove(certs)
+    await rm(join(certs, 'private.example', 'hosts.toml'))
     assert.deepEqual(await snapshot(certs), original)
-    await put(join(certs, 'private.example', 'd.cert'), 'without a key')
-    assert.match(await refusal(certs, ['private.example']), /with and without a \.key/)
-    // containerd 1.7.24 discards a file with only a server, and uses the certificates.
-    await put(join(certs, 'other.example', 'hosts.toml'), 'server = "https://other.example"\n')
-    await put(join(certs, 'other.example', 'a.crt'), 'a')
-    assert.match(await refusal(certs, ['other.example']), /takes the certificates beside it/)
-    assert.deepEqual((await plan(certs, ['other.example'], { version: '2.2.0' })).refusals, [])
   })
 })
 
