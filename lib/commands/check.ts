@@ -45,7 +45,7 @@ export const check: Command = {
     await using parts = new AsyncDisposableStack()
     const doors = createBootstrapDoors(settings)
     parts.defer(() => doors.close())
-    const found = [...(await findingsOf([CLOCK, ...DOOR_RULES], await doors.ask(stop))), ...(await PORTS.judge(ports))]
+    const found = [...findingsOf([CLOCK, ...DOOR_RULES], await doors.ask(stop)), ...PORTS.judge(ports)]
     const door = createProbeDoor()
     const { listen } = settings
     const open = (registryDoor: boolean) =>

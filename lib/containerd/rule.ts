@@ -1,5 +1,3 @@
-import type { Edit } from '../toml/patch.ts'
-
 /**
  * The weight of a finding. `error`: the mirror would not work; `warning`: it works, but not as expected; `ok`: checked and right;
  * `unknown`: it could not be checked, which is neither good nor bad.
@@ -30,9 +28,7 @@ export interface Remedy {
   readonly file?: string | undefined
   /** The exact lines for `file`; without a file, settings of swarmirror as environment variables. */
   readonly lines?: readonly string[] | undefined
-  /** In place of `lines`: changes of `file` as it is now, to be made all at once. */
-  readonly edits?: readonly Edit[] | undefined
-  /** The command that root must then type for it to take effect. */
+  /** What to type afterwards, as root, for it to take effect. */
   readonly command?: string | undefined
 }
 
@@ -68,9 +64,9 @@ export interface RuleDefinition<Snapshot, Input> {
   judges(input: Input): Verdict | readonly Verdict[]
   readonly expected: string
   readonly why: string
-  /** What makes it right. Called only if something is not. */
-  remedy?(input: Input, verdict: Verdict): Remedy | undefined | Promise<Remedy | undefined>
-  /** Whether something was seen to work that contradicts an error of this rule. */
+  /** What makes it right again. It is not asked about what is right. */
+  remedy?(input: Input, verdict: Verdict): Remedy | undefined
+  /** Whether something was seen to work that cannot work where this rule finds an error. */
   provenBy?(snapshot: Snapshot): boolean
   /** Whether that proof is also enough if nothing could be read. */
   readonly proofIsEnough?: boolean
@@ -79,7 +75,7 @@ export interface RuleDefinition<Snapshot, Input> {
 /** A rule that can judge a snapshot. */
 export interface Rule<Snapshot> {
   readonly id: string
-  readonly judge: (snapshot: Snapshot) => Promise<readonly Finding[]>
+  readonly judge: (snapshot: Snapshot) => readonly Finding[]
 }
 
 /**
@@ -89,7 +85,7 @@ export interface Rule<Snapshot> {
 export function rule<Snapshot, Input>(definition: RuleDefinition<Snapshot, Input>): Rule<Snapshot> {
   const { id, expected, why } = definition
 
-  async function judge(snapshot: Snapshot): Promise<readonly Finding[]> {
+  function judge(snapshot: Snapshot): readonly Finding[] {
     const input = definition.reads(snapshot)
     if (input === undefined) return []
     if (isUnreadable(input)) return [{ id, severity: 'unknown', seen: input.unreadable, expected, why }]
@@ -102,23 +98,19 @@ export function rule<Snapshot, Input>(definition: RuleDefinition<Snapshot, Input
       if (!isProven || severity !== 'unknown' || definition.proofIsEnough !== true) return verdict
       return { ...verdict, severity: 'ok', seen: `the probe shows that it is right; ${seen}` }
     })
-    return await Promise.all(
-      verdicts.map(async (verdict): Promise<Finding> => {
-        const { severity, seen } = verdict
-        const remedy = severity === 'ok' ? undefined : (verdict.remedy ?? (await definition.remedy?.(input, verdict)))
-        return { id, severity, seen, expected: verdict.expected ?? expected, why: verdict.why ?? why, remedy }
-      }),
-    )
+    return verdicts.map((verdict): Finding => {
+      const { severity, seen } = verdict
+      const remedy = severity === 'ok' ? undefined : (verdict.remedy ?? definition.remedy?.(input, verdict))
+      return { id, severity, seen, expected: verdict.expected ?? expected, why: verdict.why ?? why, remedy }
+    })
   }
 
   return { id, judge }
 }
 
-/** The findings of rules in a snapshot, in the order of the rules. */
-export async function findingsOf<Snapshot>(rules: readonly Rule<Snapshot>[], snapshot: Snapshot): Promise<Finding[]> {
-  const findings: Finding[] = []
-  for (const { judge } of rules) findings.push(...(await judge(snapshot)))
-  return findings
+/** What rules find in a snapshot, in the order of the rules. */
+export function findingsOf<Snapshot>(rules: readonly Rule<Snapshot>[], snapshot: Snapshot): Finding[] {
+  return rules.flatMap(({ judge }) => judge(snapshot))
 }
 
 /** A word of a remedy's command, quoted if necessary: names come from directories and settings that others chose. */

@@ -45,7 +45,7 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies) {
   const { containerd, registry, probeDoor, doors, program, readiness, metrics, log, onFailure } = dependencies
   const probe = settings.probe === 'on' ? { door: probeDoor, open: async () => registry } : '--probe is off'
   // Only the rule for the clock: a wrong swarm key must not end the mirror, and the readiness reports it.
-  const others = async (signal: AbortSignal) => await CLOCK.judge(await doors.ask(signal))
+  const others = async (signal: AbortSignal) => CLOCK.judge(await doors.ask(signal))
   const check = createNodeCheck(settings, { containerd, listen: registry, program, probe, others, log })
   const checked = createCheckMetrics(metrics)
   const keepHosts = settings['manage-hosts'] === 'on' ? createHostsKeeper(settings, registry, log) : undefined

@@ -55,7 +55,7 @@ export async function upstreamFindings(
     const { hosts } = await placeOf(registry, settings)
     return { registry, ...(await askHosts(hosts, (host) => probe(host, true, settings['upstream-timeout'], signal))) }
   })
-  return await UPSTREAM.judge({ by, registries: await Promise.all(looked) })
+  return UPSTREAM.judge({ by, registries: await Promise.all(looked) })
 }
 
 async function registriesOf(settings: UpstreamSettings, client: Pick<ContainerdClient, 'images'>, signal: AbortSignal) {

@@ -160,3 +160,8 @@ export function tableAt(table: TomlTable, ...path: readonly string[]): TomlTable
   const value = lookup(table, ...path)?.value
   return isTable(value) ? value : new Map()
 }
+
+/** A dotted key, with quotes where they are needed. */
+export function keyText(path: readonly string[]): string {
+  return path.map((name) => (/^[A-Za-z0-9_-]+$/.test(name) ? name : JSON.stringify(name))).join('.')
+}

@@ -10,8 +10,8 @@ import { IMAGES_PLUGIN, OLD_PLUGIN } from '../../lib/containerd/check/config/mer
 import { pathOf, readConfig } from '../../lib/containerd/check/config/settings.ts'
 import { dialectOf } from '../../lib/containerd/dialect.ts'
 import { HOSTS_FILES } from '../../lib/containerd/hosts/files.ts'
-import { applyEdits } from '../../lib/toml/patch.ts'
 import { lookup, parseToml, tableAt } from '../../lib/toml/toml.ts'
+import { followIn } from '../fixtures/toml-edits.ts'
 import { checkConfig } from '../unit/containerd/check/checked-config.ts'
 import { byMajor, CONTAINERD } from './harness/version.ts'
 
@@ -151,9 +151,10 @@ test('checkConfig prints changes that containerd itself understands as intended'
     for (const text of texts) {
       await writeFile(main, text)
       const { findings } = await checkConfig(CONTAINERD.text, { ...HOSTS_FILES, ...notMarked, path: main }, expectation)
-      const edits = findings.flatMap(({ severity, remedy }) => (severity === 'error' ? (remedy?.edits ?? []) : []))
-      await writeFile(main, applyEdits(text, edits))
-      assert.deepEqual(await dumped(main), ['/etc/containerd/certs.d', false, 0], applyEdits(text, edits))
+      const remedies = findings.flatMap(({ severity, remedy = [] }) => (severity === 'error' ? remedy : []))
+      const followed = remedies.reduce(followIn, text)
+      await writeFile(main, followed)
+      assert.deepEqual(await dumped(main), ['/etc/containerd/certs.d', false, 0], followed)
     }
   } finally {
     await rm(root, { recursive: true, force: true })

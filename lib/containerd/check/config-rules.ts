@@ -5,7 +5,7 @@ import type { ConfigSnapshot, ConfigView } from './config-view.ts'
 import { remedyForPaths } from './distributions.ts'
 import { asksMirror } from './probe.ts'
 import { CONFIG_PATH, LEGACY_REGISTRY } from './registry-rules.ts'
-import { DISCARD_LAYERS, OTHER_SETTINGS } from './setting-rules.ts'
+import { CRI_ENABLED, DISCARD_LAYERS } from './setting-rules.ts'
 
 /** Judges a file that containerd would refuse, or that this process could not read. */
 function judgeProblem(problem: ConfigProblem, view: ConfigView): Verdict {
@@ -87,5 +87,5 @@ export const CONFIG_RULES: readonly Rule<ConfigSnapshot>[] = [
   CONFIG_PATH,
   DISCARD_LAYERS,
   LEGACY_REGISTRY,
-  ...OTHER_SETTINGS,
+  CRI_ENABLED,
 ]

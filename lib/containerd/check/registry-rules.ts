@@ -1,15 +1,14 @@
 import { posix } from 'node:path'
 import { variableOf } from '../../settings/settings.ts'
-import { planRemoval } from '../../toml/patch.ts'
-import { isTable, listOf, type TomlTable, tableAt } from '../../toml/toml.ts'
+import { isTable, listOf, tableAt } from '../../toml/toml.ts'
 import { type Remedy, rule, type Verdict } from '../rule.ts'
 import { isMainMissing } from './config/load.ts'
-import { IMAGES_PLUGIN, OLD_PLUGIN, PLUGIN_IDS } from './config/merge.ts'
-import { planChange } from './config/settings.ts'
+import { IMAGES_PLUGIN, OLD_PLUGIN } from './config/merge.ts'
+import { linesFor } from './config/settings.ts'
 import type { ConfigSnapshot, ConfigView } from './config-view.ts'
 import { remedyByDistribution, remedyForPaths, restartOf } from './distributions.ts'
 import { asksMirror } from './probe.ts'
-import { type Judge, judgeSetting, whereOf, withFiles } from './setting-rules.ts'
+import { type Judge, judgeSetting, SET_THESE, whereOf, withFiles } from './setting-rules.ts'
 
 /** Whether `registry.mirrors` sends every pull to our door first, as distributions without hosts.toml do. */
 export function mirrorsLeadHere({ settings, expectation }: ConfigView): boolean {
@@ -59,20 +58,21 @@ function samePath(a: string, b: string): boolean {
   return plain(a) === plain(b)
 }
 
-/** Makes containerd look where the hosts.toml files are. */
-async function remedyForConfigPath(view: ConfigView): Promise<Remedy> {
+/** What makes containerd look where the hosts.toml files are. */
+function remedyForConfigPath(view: ConfigView): Remedy {
   const { dialect, settings, reader, problems } = view
   const { certsDir } = view.expectation
   const simpler = remedyForPaths(view) ?? remedyByDirectory(view) ?? remedyByDistribution(view)
   if (simpler !== undefined) return simpler
   const command = restartOf(view)
-  const withoutMirrors = settings.mirrors !== undefined
-  const moved = withoutMirrors ? '; from then on the endpoints of registry.mirrors belong in hosts.toml files' : ''
-  const change = await planChange('configPath', certsDir, view, withoutMirrors)
-  if (change !== undefined) return { text: `set config_path in containerd's configuration${moved}`, ...change, command }
+  const change = linesFor('configPath', certsDir, view)
+  if (change !== undefined) {
+    const also = settings.mirrors === undefined ? '' : `; also, ${WITHOUT_MIRRORS} (${whereOf(settings.mirrors)})`
+    return { text: `${SET_THESE}${also}`, ...change, command }
+  }
   const [id, version] = dialect.migration === 'none' ? [OLD_PLUGIN, 2] : [IMAGES_PLUGIN, 3]
   const line = `config_path = ${JSON.stringify(certsDir)}`
-  if (!problems.some(isMainMissing)) return { text: `set registry.${line} in plugin "${id}"${moved}`, command }
+  if (!problems.some(isMainMissing)) return { text: `set registry.${line} in plugin "${id}"`, command }
   return {
     text: 'create this file, because there is none; if containerd uses another one, name it with --containerd-config',
     file: reader.path,
@@ -115,33 +115,20 @@ function judgeLegacy(view: ConfigView): Verdict {
   return { severity: 'ok', seen: 'neither registry.mirrors nor registry.configs with tls' }
 }
 
-/** Removes the tables of the old kind. */
+const WITHOUT_MIRRORS = 'delete the table registry.mirrors and all below it, whose endpoints belong in hosts.toml files'
+
+/** What takes the tables of the old kind away. */
 function remedyForLegacy(view: ConfigView): Remedy {
-  const text = 'delete the table, and put its endpoints into hosts.toml files'
+  const { mirrors, configsTls } = view.settings
   const command = restartOf(view)
-  if (view.settings.mirrors === undefined) {
-    const tls = removalOf(view, 'configs', (configs) => [...configs.keys()].map((name) => [name, 'tls']))
-    return { text: `${text} (${whereOf(view.settings.configsTls)})`, ...tls, command }
+  if (mirrors === undefined) {
+    const text = 'delete each table registry.configs.HOST.tls, whose certificates belong in hosts.toml files'
+    return { text: `${text} (${whereOf(configsTls)})`, command }
   }
   if (configPathVerdict(view).severity === 'error') {
     return { text: 'follow the remedy of registry-config-path, which removes the table as well' }
   }
-  return remedyByDistribution(view) ?? { text, ...removalOf(view, 'mirrors', () => [[]]), command }
-}
-
-/** The change that removes parts of a table below `registry`, in the first file that has some. */
-function removalOf(
-  { files }: ConfigView,
-  name: 'mirrors' | 'configs',
-  parts: (table: TomlTable) => readonly (readonly string[])[],
-): Pick<Remedy, 'file' | 'edits'> {
-  for (const { path: file, text, table } of files) {
-    const edits = PLUGIN_IDS.map((id) => ['plugins', id, 'registry', name]).flatMap((path) =>
-      parts(tableAt(table, ...path)).flatMap((part) => planRemoval(text, [...path, ...part]) ?? []),
-    )
-    if (edits.length > 0) return { file, edits }
-  }
-  return {}
+  return remedyByDistribution(view) ?? { text: `${WITHOUT_MIRRORS} (${whereOf(mirrors)})`, command }
 }
 
 export const CONFIG_PATH = rule({

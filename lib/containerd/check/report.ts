@@ -1,7 +1,6 @@
 import { escaped } from '../../observe/log.ts'
 import type { Metrics } from '../../observe/metrics.ts'
 import { type Look, type Paint, plain } from '../../observe/paint.ts'
-import type { Edit } from '../../toml/patch.ts'
 import { type Finding, type Remedy, SEVERITIES, type Severity } from '../rule.ts'
 
 /** Findings in the order in which to read them, and their sum. */
@@ -62,26 +61,14 @@ export function findingAsText({ id, severity, seen, expected, why, remedy }: Fin
   return lines.join('\n')
 }
 
-/** A remedy for people: lines, without a line feed at the end. */
-export function remedyAsText({ text, file, lines = [], edits = [], command }: Remedy): string[] {
+/** A remedy for people: lines without a line feed at the end of the last one. */
+export function remedyAsText({ text, file, lines = [], command }: Remedy): string[] {
   const told = [`  remedy: ${printable(text)}`]
-  if (file !== undefined)
-    told.push(`    in ${printable(file)}${edits.length > 0 ? ', by its line numbers as it is now' : ''}:`)
-  // Only indented, so that people can copy the block as it is: TOML and YAML accept a common indent.
+  if (file !== undefined) told.push(`    in ${printable(file)}:`)
+  // Indented alone, so that the block can be copied as it stands: TOML and YAML do not mind a common indent.
   for (const line of lines) told.push(`      ${printable(line)}`)
-  for (const edit of edits) {
-    told.push(`    ${placeOf(edit)}`)
-    for (const line of edit.lines) told.push(`      ${printable(line)}`)
-  }
   if (command !== undefined) told.push(`    then: ${printable(command)}`)
   return told
-}
-
-function placeOf(edit: Edit): string {
-  if (edit.kind === 'append') return 'add at the end:'
-  if (edit.kind === 'insert') return `add below line ${edit.after}:`
-  const range = edit.from === edit.to ? `line ${edit.from}` : `lines ${edit.from} to ${edit.to}`
-  return edit.lines.length === 0 ? `delete ${range}` : `replace ${range} with:`
 }
 
 /**

@@ -70,10 +70,10 @@ export async function runCheck(
   const { reader, looked } = rememberingReader(HOSTS_FILES)
   const { snapshot, hosts, interrupted } = await look(dependencies, subject, reader, signal)
   const findings = [
-    ...(await findingsOf<Snapshot>([...MACHINE_RULES, ...CONFIG_RULES], snapshot)),
+    ...findingsOf<Snapshot>([...MACHINE_RULES, ...CONFIG_RULES], snapshot),
     ...hosts,
     ...(await dependencies.others(signal)),
-    ...(await findingsOf<Snapshot>(PROBE_RULES, snapshot)),
+    ...findingsOf<Snapshot>(PROBE_RULES, snapshot),
   ]
   return { report: makeReport(findings), looked, interrupted }
 }

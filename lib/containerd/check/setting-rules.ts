@@ -1,7 +1,6 @@
-import { planRemoval, planSetting } from '../../toml/patch.ts'
-import { listOf, type TomlEntry, type TomlValue } from '../../toml/toml.ts'
-import { type Remedy, type Rule, rule, type Verdict } from '../rule.ts'
-import { CRI_PLUGINS, type MovedSetting, planChange } from './config/settings.ts'
+import type { TomlEntry, TomlValue } from '../../toml/toml.ts'
+import { type Remedy, rule, type Verdict } from '../rule.ts'
+import { linesFor, type MovedSetting } from './config/settings.ts'
 import type { ConfigSnapshot, ConfigView } from './config-view.ts'
 import { remedyByDistribution, restartOf } from './distributions.ts'
 import { keepsLayers } from './probe.ts'
@@ -30,24 +29,15 @@ export function judgeSetting(view: ConfigView, name: MovedSetting, judge: Judge)
 export const withFiles = ({ config }: ConfigSnapshot) =>
   config === undefined || config.files.length === 0 ? undefined : config
 
-/** Makes containerd keep its layers. */
-async function remedyForDiscard(view: ConfigView): Promise<Remedy> {
-  const text =
-    'turn discard_unpacked_layers off; images that were pulled before must be pulled again to be shared whole'
-  const change = await planChange('discardUnpackedLayers', false, view)
-  return remedyByDistribution(view) ?? { text, ...change, command: restartOf(view) }
-}
+/** What to do with the lines of a remedy. */
+export const SET_THESE =
+  'set this: change the line that sets it now, or add it to this table, and make the table if it is not there'
 
-/** Makes containerd load CRI. */
-function remedyForDisabledCri(view: ConfigView): Remedy {
-  const told = { text: 'remove it from disabled_plugins, if this is a Kubernetes node', command: restartOf(view) }
-  for (const { path: file, text, table } of view.files) {
-    const listed = (listOf(table.get('disabled_plugins')) ?? []).map(({ value }) => String(value))
-    const left = listed.filter((id) => !CRI_PLUGINS.includes(id))
-    const edits = left.length < listed.length ? planSetting(text, ['disabled_plugins'], left) : undefined
-    if (edits !== undefined) return { ...told, file, edits }
-  }
-  return told
+/** What makes containerd keep its layers. */
+function remedyForDiscard(view: ConfigView): Remedy {
+  const text = `${SET_THESE}; images that were pulled before must be pulled again to be shared whole`
+  const change = linesFor('discardUnpackedLayers', false, view)
+  return remedyByDistribution(view) ?? { text, ...change, command: restartOf(view) }
 }
 
 export const DISCARD_LAYERS = rule({
@@ -72,37 +62,19 @@ export function discardVerdict(view: ConfigView): Verdict {
   })
 }
 
-export const OTHER_SETTINGS: readonly Rule<ConfigSnapshot>[] = [
-  rule({
-    id: 'ignored-setting',
-    reads: withFiles,
-    judges: ({ settings, files }) =>
-      settings.ignored.map(({ source, path, because }) => {
-        const { text = '' } = files.find(({ path }) => path === source.file) ?? {}
-        const edits = planRemoval(text, path)
-        return {
-          severity: 'warning',
-          seen: `${path.at(-1)} = ${JSON.stringify(source.value)} (${whereOf(source)}) has no effect`,
-          why: because,
-          remedy: {
-            text: `delete ${whereOf(source)}, which misleads whoever reads it; other findings say what is missing elsewhere`,
-            ...(edits === undefined ? {} : { file: source.file, edits }),
-          },
-        }
-      }),
-    expected: 'settings where this containerd looks for them',
-    why: 'containerd does not look there',
+export const CRI_ENABLED = rule({
+  id: 'cri-disabled',
+  reads: withFiles,
+  judges: ({ settings: { disabledCri } }) =>
+    disabledCri.length === 0 ? [] : { severity: 'warning', seen: `disabled_plugins has ${quoted(disabledCri)}` },
+  expected: 'CRI is enabled on a Kubernetes node',
+  why: 'without CRI, containerd uses hosts.toml only for clients that name the directory themselves (ctr --hosts-dir)',
+  remedy: (view) => ({
+    text: `remove ${quoted(view.settings.disabledCri)} from disabled_plugins, if this is a Kubernetes node`,
+    command: restartOf(view),
   }),
+})
 
-  rule({
-    id: 'cri-disabled',
-    reads: withFiles,
-    judges: ({ settings: { disabledCri } }) =>
-      disabledCri === undefined
-        ? []
-        : { severity: 'warning', seen: `disabled_plugins has ${JSON.stringify(disabledCri)}` },
-    expected: 'CRI is enabled on a Kubernetes node',
-    why: 'without CRI, containerd uses hosts.toml only for clients that name the directory themselves (ctr --hosts-dir)',
-    remedy: remedyForDisabledCri,
-  }),
-]
+function quoted(ids: readonly string[]): string {
+  return ids.map((id) => JSON.stringify(id)).join(' and ')
+}

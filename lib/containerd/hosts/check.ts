@@ -13,18 +13,18 @@ import type { HostEntry } from './reading.ts'
 export async function checkHosts(check: HostsCheck, files: HostsReader): Promise<Finding[]> {
   const findings: Finding[] = []
   for (const registry of check.registries ?? [DEFAULT_NAMESPACE]) {
-    findings.push(...(await findingsOf(FILE_RULES, await viewOf(registry, check, files))))
+    findings.push(...findingsOf(FILE_RULES, await viewOf(registry, check, files)))
   }
   if (check.registries !== undefined) return findings
   const own = await ownViews(check, files)
   const without = own.filter(isWithoutMirror)
   for (const view of own.filter((view) => !without.includes(view))) {
-    for (const finding of await findingsOf(FILE_RULES, view)) {
-      // Others broke this file, and the mirror works for all other registries.
+    for (const finding of findingsOf(FILE_RULES, view)) {
+      // A file that others broke is theirs, and the mirror works for all other registries.
       findings.push(finding.severity === 'error' ? { ...finding, severity: 'warning' } : finding)
     }
   }
-  return [...findings, ...(await DEFAULT_SHADOWED.judge({ check, without }))]
+  return [...findings, ...DEFAULT_SHADOWED.judge({ check, without })]
 }
 
 /** A file that containerd reads and that leads to the mirror. */

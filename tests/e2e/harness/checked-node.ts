@@ -3,8 +3,8 @@ import { chmod, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Report } from '../../../lib/containerd/check/report.ts'
 import type { Severity } from '../../../lib/containerd/rule.ts'
-import { applyEdits } from '../../../lib/toml/patch.ts'
 import { type PrintedRemedy, readPrintedRemedies } from '../../fixtures/printed-remedies.ts'
+import { followIn } from '../../fixtures/toml-edits.ts'
 import type { Cluster } from './cluster.ts'
 import type { CommandResult } from './command.ts'
 import { defaultContainerdConfig } from './containerd.ts'
@@ -73,15 +73,14 @@ export async function createCheckedNode(cluster: Cluster, name: string) {
 
   /** Does what was printed: first changes all files as they are then, and then runs the commands in order. */
   async function follow(remedies: readonly PrintedRemedy[]): Promise<void> {
-    const files = Map.groupBy(remedies, ({ file }) => file)
-    for (const [file, changes] of files) {
-      const lines = changes.flatMap(({ lines }) => lines)
-      // Two findings may share a remedy, which is followed once.
-      const edits = distinct(changes.flatMap(({ edits }) => edits))
-      if (file === undefined) {
-        for (const line of lines) set(line)
-      } else if (edits.length > 0) await writeFile(file, applyEdits(await readFile(file, 'utf8'), edits))
-      else if (lines.length > 0) await writeFile(file, `${lines.join('\n')}\n`)
+    for (const remedy of remedies) {
+      // What is to be deleted is named with its place.
+      const [, place] = /\((\/\S+) line \d+\)/.exec(remedy.text) ?? []
+      if (remedy.lines[0]?.startsWith('SWARMIRROR_')) for (const line of remedy.lines) set(line)
+      else {
+        const file = remedy.file ?? place ?? paths.config
+        await writeFile(file, followIn(await readFile(file, 'utf8').catch(() => ''), remedy))
+      }
     }
     for (const command of distinct(remedies.flatMap(({ command }) => command ?? []))) await type(command)
   }

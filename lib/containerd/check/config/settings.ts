@@ -1,5 +1,4 @@
-import { applyEdits, planRemoval, planSetting } from '../../../toml/patch.ts'
-import { lookup, type TomlEntry, type TomlTable, type TomlValue, tableAt } from '../../../toml/toml.ts'
+import { keyText, lookup, type TomlEntry, type TomlTable, type TomlValue, tableAt } from '../../../toml/toml.ts'
 import type { Dialect } from '../../dialect.ts'
 import type { Remedy } from '../../rule.ts'
 import { type ConfigFile, type ConfigFiles, type LoadedConfig, loadConfig } from './load.ts'
@@ -45,18 +44,13 @@ function effectiveSettings(config: MergedConfig, dialect: Dialect) {
     /** Tables of the old kind: `registry.mirrors`, and `registry.configs` with `tls`. */
     mirrors,
     configsTls: configsTls(tableAt(registry, 'configs')),
-    /** Settings in places where this version does not look, or that it drops. */
-    ignored: [
-      ...ignoredIn(plugins, id, 'configPath', configPath),
-      ...ignoredIn(plugins, id, 'discardUnpackedLayers', discard),
-    ],
-    /** The id of a disabled plugin that CRI needs. */
-    disabledCri: config.disabledPlugins.find((plugin) => CRI_PLUGINS.includes(plugin)),
+    /** The ids of disabled plugins without which there is no CRI. */
+    disabledCri: config.disabledPlugins.filter((plugin) => CRI_PLUGINS.includes(plugin)),
   }
 }
 
-/** The plugins that CRI needs. */
-export const CRI_PLUGINS: readonly string[] = [...PLUGIN_IDS, 'io.containerd.cri.v1.runtime']
+/** Plugins without any of which there is no CRI. */
+const CRI_PLUGINS: readonly string[] = [...PLUGIN_IDS, 'io.containerd.cri.v1.runtime']
 
 function settingOf(source: TomlEntry | undefined, fallback: TomlValue): Setting {
   return { value: source?.value ?? fallback, source }
@@ -83,62 +77,29 @@ export function pathOf(id: string, name: MovedSetting): string[] {
   return [id, ...(id === IMAGES_PLUGIN ? [] : ['containerd']), 'discard_unpacked_layers']
 }
 
-/** The places of a setting that `winner` does not come from: the names of its tables, and its own. */
-function ignoredIn(plugins: TomlTable, used: string, name: MovedSetting, winner: TomlEntry | undefined) {
-  return PLUGIN_IDS.flatMap((id) => {
-    const path = pathOf(id, name)
-    const source = lookup(plugins, ...path)
-    // A migrated setting is the same entry under both ids.
-    if (source === undefined || source === winner || (winner !== undefined && id !== used)) return []
-    const because =
-      used === IMAGES_PLUGIN && id === OLD_PLUGIN && name === 'discardUnpackedLayers'
-        ? `containerd takes it over from plugin "${id}" only beside a table containerd.runtimes`
-        : `this containerd takes it from plugin "${used}", not from "${id}"`
-    return [{ source, path: ['plugins', ...path], because }]
-  })
-}
-
 /**
- * The change of one of containerd's files that gives a setting a value. The function has tried it: with the change, the files say
- * that value. `undefined` if no such change exists, so that the remedy must describe it in words.
- *
- * @param withoutMirrors whether the change also removes `registry.mirrors`
+ * The file in which a setting belongs, and the lines for it: where it stands if it stands anywhere, otherwise where this version
+ * looks for it. `undefined` if there is no file.
  */
-export async function planChange(
+export function linesFor(
   name: MovedSetting,
   value: string | boolean,
-  reading: ConfigReading,
-  withoutMirrors = false,
-): Promise<Pick<Remedy, 'file' | 'edits'> | undefined> {
-  const { reader, dialect } = reading
-  for (const { file, path } of placesFor(name, reading)) {
-    const edits = planSetting(file.text, path, value)
-    if (edits === undefined) continue
-    const removals = withoutMirrors ? (planRemoval(file.text, [...path.slice(0, -1), 'mirrors']) ?? []) : []
-    const change = { file: file.path, edits: [...removals, ...edits] }
-    const changed = Buffer.from(applyEdits(file.text, change.edits))
-    const read = async (wanted: string) => (wanted === file.path ? changed : await reader.read(wanted))
-    const { settings, problems } = await readConfig({ ...reader, read }, dialect)
-    const works = settings[name].value === value && !(withoutMirrors && settings.mirrors !== undefined)
-    if (works && problems.length === reading.problems.length) return change
-  }
-  return undefined
-}
-
-/** The places where a setting may be written, the best first: where it is, then where this version looks for it. */
-function placesFor(name: MovedSetting, { files, merged, settings, dialect }: ConfigReading) {
+  { files, merged, settings, dialect }: ConfigReading,
+): Pick<Remedy, 'file' | 'lines'> | undefined {
   const { source } = settings[name]
-  const places: { file: ConfigFile; path: readonly string[] }[] = []
-  const add = (file: ConfigFile, id: string) => places.push({ file, path: ['plugins', ...pathOf(id, name)] })
+  const of = (file: ConfigFile, id: string) => {
+    const path = ['plugins', ...pathOf(id, name)]
+    const line = `  ${path.at(-1)} = ${JSON.stringify(value)}`
+    return { file: file.path, lines: [`[${keyText(path.slice(0, -1))}]`, line] }
+  }
   for (const file of source === undefined ? [] : files) {
-    for (const id of PLUGIN_IDS) if (lookup(file.table, 'plugins', ...pathOf(id, name)) === source) add(file, id)
+    for (const id of PLUGIN_IDS) if (lookup(file.table, 'plugins', ...pathOf(id, name)) === source) return of(file, id)
   }
   const idIn = ({ version }: ConfigFile) => {
     if (dialect.migration === 'none') return merged.settingsPlugin
     return version === 2 ? OLD_PLUGIN : IMAGES_PLUGIN
   }
-  // If a plugin's table replaces the one before, only the last file with one counts.
-  const last = files.findLast((file) => lookup(file.table, 'plugins', idIn(file)) !== undefined)
-  for (const file of [last, files[0]]) if (file !== undefined) add(file, idIn(file))
-  return places
+  // Where a plugin's table replaces the one before, only the last file that has one counts.
+  const last = files.findLast((file) => lookup(file.table, 'plugins', idIn(file)) !== undefined) ?? files[0]
+  return last && of(last, idIn(last))
 }

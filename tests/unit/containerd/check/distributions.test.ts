@@ -13,9 +13,9 @@ import {
 } from '../../../../lib/containerd/check/distributions.ts'
 import type { Finding, Remedy } from '../../../../lib/containerd/rule.ts'
 import { SETTINGS } from '../../../../lib/settings/settings.ts'
-import { applyEdits, planSetting } from '../../../../lib/toml/patch.ts'
-import { parseToml, type TomlTable } from '../../../../lib/toml/toml.ts'
+import { parseToml } from '../../../../lib/toml/toml.ts'
 import { page, partOf } from '../../../fixtures/readme.ts'
+import { followIn } from '../../../fixtures/toml-edits.ts'
 import { checkConfig } from './checked-config.ts'
 import { fixtureFiles } from './fixture-files.ts'
 import { textOf, withFile } from './memory-files.ts'
@@ -90,8 +90,10 @@ describe('checkConfig', () => {
       const { findings: before } = await checkConfig(version, files, expectation)
       const errors = before.filter(({ severity }) => severity === 'error')
       for (const finding of errors) assert.notEqual(finding.remedy, undefined, finding.id)
-      // One remedy may solve two findings; the second then only says so.
-      const remedies = errors.map(({ remedy }) => remedy).filter((remedy) => remedy?.lines ?? remedy?.edits)
+      // One may do for two findings, and then the second says no more than that.
+      const remedies = errors
+        .map(({ remedy }) => remedy)
+        .filter((remedy) => remedy?.lines ?? remedy?.text.includes('delete'))
       for (const text of new Set(remedies.map((remedy) => JSON.stringify(remedy)))) {
         files = await follow(JSON.parse(text) as Remedy, files, name)
       }
@@ -140,11 +142,10 @@ describe('checkConfig', () => {
 
 /** Changes a node's files as its distribution, or its administrator, would after a remedy. */
 async function follow(remedy: Remedy, files: ConfigFiles, name: string | undefined): Promise<ConfigFiles> {
-  const { file = '', edits, lines = [] } = remedy
-  if (edits !== undefined) return withFile(files, file, applyEdits(await textOf(files, file), edits))
   const merge = MERGES[name ?? '']
-  assert.ok(merge !== undefined, `${name}: the test does not know how it applies ${JSON.stringify(remedy)}`)
-  return merge(files, lines)
+  if (merge !== undefined) return merge(files, remedy.lines ?? [])
+  const { file = files.path } = remedy
+  return withFile(files, file, followIn(await textOf(files, file), remedy))
 }
 
 /** How a distribution writes its input into containerd's files. */
@@ -172,19 +173,7 @@ function block(lines: readonly string[], header: string): string[] {
 
 /** Merges TOML key by key: new values replace old ones, and new tables are added. */
 async function merged(files: ConfigFiles, path: string, lines: readonly string[]): Promise<ConfigFiles> {
-  let text = await textOf(files, path)
-  const visit = (table: TomlTable, names: readonly string[]) => {
-    for (const [name, { value }] of table) {
-      if (value instanceof Map) visit(value as TomlTable, [...names, name])
-      else if (typeof value === 'string' || typeof value === 'boolean') {
-        const edits = planSetting(text, [...names, name], value)
-        assert.ok(edits !== undefined, `cannot merge ${[...names, name].join('.')}`)
-        text = applyEdits(text, edits)
-      }
-    }
-  }
-  visit(parseToml(lines.join('\n')), [])
-  return withFile(files, path, text)
+  return withFile(files, path, followIn(await textOf(files, path), { text: '', lines }))
 }
 
 describe('recogniseDistribution', () => {

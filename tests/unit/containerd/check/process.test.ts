@@ -13,7 +13,7 @@ const DEFAULT = '/etc/containerd/config.toml'
 async function withProcess(
   commandLine: readonly string[],
   files: readonly string[],
-  use: (look: (configFile: string) => ReturnType<typeof findingsOf>, root: string) => Promise<void>,
+  use: (look: (configFile: string) => Promise<ReturnType<typeof findingsOf>>, root: string) => Promise<void>,
 ): Promise<void> {
   await withTemporaryDirectory(async (proc) => {
     const root = join(proc, '7', 'root')
@@ -25,7 +25,7 @@ async function withProcess(
     }
     const look = async (configFile: string) => {
       const process = await lookAtProcess(7, configFile, proc)
-      return await findingsOf(CONFIG_RULES, {
+      return findingsOf(CONFIG_RULES, {
         process,
         config: undefined,
         probe: { unreadable: 'off' },
