@@ -62,7 +62,8 @@ function samePath(a: string, b: string): boolean {
 function remedyForConfigPath(view: ConfigView): Remedy {
   const { dialect, settings, reader, problems } = view
   const { certsDir } = view.expectation
-  const simpler = remedyForPaths(view) ?? remedyByDirectory(view) ?? remedyByDistribution(view)
+  const byDistribution = remedyByDistribution(view, 'configPath', certsDir)
+  const simpler = remedyForPaths(view) ?? remedyByDirectory(view) ?? byDistribution
   if (simpler !== undefined) return simpler
   const command = restartOf(view)
   const change = linesFor('configPath', certsDir, view)
@@ -128,7 +129,7 @@ function remedyForLegacy(view: ConfigView): Remedy {
   if (configPathVerdict(view).severity === 'error') {
     return { text: 'follow the remedy of registry-config-path, which removes the table as well' }
   }
-  return remedyByDistribution(view) ?? { text: `${WITHOUT_MIRRORS} (${whereOf(mirrors)})`, command }
+  return { text: `${WITHOUT_MIRRORS} (${whereOf(mirrors)})`, command }
 }
 
 export const CONFIG_PATH = rule({

@@ -36,8 +36,8 @@ export const SET_THESE =
 /** What makes containerd keep its layers. */
 function remedyForDiscard(view: ConfigView): Remedy {
   const text = `${SET_THESE}; images that were pulled before must be pulled again to be shared whole`
-  const change = linesFor('discardUnpackedLayers', false, view)
-  return remedyByDistribution(view) ?? { text, ...change, command: restartOf(view) }
+  const set = ['discardUnpackedLayers', false] as const
+  return remedyByDistribution(view, ...set) ?? { text, ...linesFor(...set, view), command: restartOf(view) }
 }
 
 export const DISCARD_LAYERS = rule({

@@ -59,12 +59,6 @@ function expectationOf(name: string | undefined): Expectation {
   return { certsDir: pathsOf(name).certsDir, registryDoor: '127.0.0.1:5000' }
 }
 
-/** The lines that a remedy has for such a distribution with containerd 2. */
-function linesFor(name: string, expectation: Expectation): readonly string[] {
-  const { remedy } = DISTRIBUTIONS.find((distribution) => distribution.name === name) ?? assert.fail(name)
-  return remedy?.({ ...expectation, plugin: 'images' }).lines ?? assert.fail(name)
-}
-
 function errorsOf(findings: readonly Finding[]): string[] {
   return findings.filter(({ severity }) => severity === 'error').map(({ id }) => id)
 }
@@ -150,12 +144,14 @@ async function follow(remedy: Remedy, files: ConfigFiles, name: string | undefin
 
 /** How a distribution writes its input into containerd's files. */
 const MERGES: Readonly<Record<string, (files: ConfigFiles, lines: readonly string[]) => Promise<ConfigFiles>>> = {
-  Kind: (files, lines) => merged(files, files.path, block(lines, '  - |-')),
-  Talos: (files, lines) => merged(files, '/etc/cri/conf.d/cri.toml', block(lines, '      content: |')),
-  'EKS, Amazon Linux 2023': (files, lines) => merged(files, files.path, block(lines, '    config: |')),
-  K0s: (files, lines) => merged(files, '/run/k0s/containerd-cri.toml', [...lines]),
-  K3s: async (files, lines) =>
-    withFile(files, '/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.d/swarmirror.toml', lines.join('\n')),
+  Kind: (files, lines) => merged(files, files.path, lines),
+  Talos: (files, lines) => merged(files, '/etc/cri/conf.d/cri.toml', lines),
+  'EKS, Amazon Linux 2023': (files, lines) => merged(files, files.path, lines),
+  K0s: (files, lines) => merged(files, '/run/k0s/containerd-cri.toml', lines),
+  K3s: async (files, lines) => {
+    const path = '/var/lib/rancher/k3s/agent/etc/containerd/config-v3.toml.d/swarmirror.toml'
+    return withFile(files, path, ['version = 3', ...lines].join('\n'))
+  },
   'EKS, Bottlerocket': async (files, lines) => {
     assert.equal(lines[0], '[[settings.container-registry.mirrors]]')
     const table = `[plugins."io.containerd.grpc.v1.cri".registry.mirrors."*"]\n${lines[2]}\n`
@@ -216,16 +212,23 @@ describe('the README', () => {
     }
   })
 
-  it('has in the documentation what check prints for Kind and Talos', () => {
-    for (const name of ['Kind', 'Talos']) {
-      const lines = linesFor(name, expectationOf(undefined))
-      assert.ok(README.includes(`\n\`\`\`yaml\n${lines.join('\n')}\n\`\`\`\n`), lines.join('\n'))
-    }
-  })
+  for (const [name, node, version, header] of [
+    ['Kind', 'kind-2', '2.2.1', '  - |-'],
+    ['Talos', 'talos', '2.2.3', '      content: |'],
+  ] as const) {
+    it(`has what ${name} needs, which makes it right`, async () => {
+      const yaml = [...README.matchAll(/\n```yaml\n([\s\S]*?)\n```/g)].map(([, text = '']) => text.split('\n'))
+      const lines = yaml.find((lines) => lines.includes(header)) ?? assert.fail(name)
+      const files = await MERGES[name]?.(fixtureFiles(node, pathsOf(name).configFile), block(lines, header))
+      assert.ok(files !== undefined)
+      assert.deepEqual(errorsOf((await checkConfig(version, files, expectationOf(name))).findings), [])
+    })
+  }
 
   it('has lines for Kind that keep content apart by namespace', async () => {
     const [, more = ''] = /add to the same patch:\n\n```yaml\n([\s\S]*?)\n```/.exec(README) ?? []
-    const lines = [...linesFor('Kind', expectationOf('Kind')), ...more.split('\n')]
+    const [, patch = ''] = /\n```yaml\n(kind: Cluster[\s\S]*?)\n```/.exec(README) ?? []
+    const lines = [...patch.split('\n'), ...more.split('\n')]
     const node = fixtureFiles('kind-2', pathsOf('Kind').configFile)
     const files = await merged(node, node.path, block(lines, '  - |-'))
     const { findings } = await checkConfig('2.2.1', files, expectationOf('Kind'))
