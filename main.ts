@@ -16,5 +16,4 @@ process.exitCode = await runCommand({
   terminal: { output: process.stdout.isTTY === true, errors: process.stderr.isTTY === true },
   stop: stop.signal,
   self: selfCommand(process.argv[1] ?? ''),
-  cwd: process.cwd(),
 })

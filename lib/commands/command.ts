@@ -1,5 +1,3 @@
-import { realpathSync } from 'node:fs'
-import { basename, join, relative } from 'node:path'
 import { shellWord } from '../containerd/rule.ts'
 import type { SettingName } from '../settings/settings.ts'
 
@@ -18,8 +16,6 @@ export interface CommandContext {
   readonly stop: AbortSignal
   /** The program and leading arguments that start this program again, for commands that need it as another process. */
   readonly self: readonly [program: string, ...args: string[]]
-  /** The working directory. */
-  readonly cwd: string
 }
 
 /** A command and the text of its help. */
@@ -51,34 +47,8 @@ const STARTERS: Readonly<Record<string, string>> = {
 }
 
 /** The text before the arguments with which a person starts this program again in the same way. */
-export function programText({ self, environment, cwd }: Pick<CommandContext, 'self' | 'environment' | 'cwd'>): string {
-  const { npm_lifecycle_event: script = '', PATH = '' } = environment
-  const starter = STARTERS[script]
+export function programText({ self, environment }: Pick<CommandContext, 'self' | 'environment'>): string {
+  const starter = STARTERS[environment.npm_lifecycle_event ?? '']
   if (starter !== undefined) return starter
-  const [program, ...args] = self
-  // The last argument is the program's file, unless the program is an executable.
-  const words = [nameOnPath(program, PATH), ...args.slice(0, -1), ...args.slice(-1).map((file) => nearby(file, cwd))]
-  return words.map(shellWord).join(' ')
-}
-
-/** The name alone if a shell finds the same file by it; otherwise the path. */
-function nameOnPath(program: string, path: string): string {
-  const name = basename(program)
-  const found = path.split(':').flatMap((dir) => realPath(join(dir, name)) ?? [])
-  return found.length > 0 && found[0] === realPath(program) ? name : program
-}
-
-function realPath(path: string): string | undefined {
-  try {
-    return realpathSync(path)
-  } catch {
-    // The file is missing, or this user may not see it, so a shell does not find it either.
-    return undefined
-  }
-}
-
-/** Shortens a path below the working directory. */
-function nearby(file: string, cwd: string): string {
-  const way = relative(cwd, file)
-  return way === '' || way.startsWith('..') ? file : way
+  return self.map(shellWord).join(' ')
 }
