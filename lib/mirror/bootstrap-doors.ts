@@ -16,23 +16,17 @@ import type { NodeAddress } from '../swarm/node.ts'
 import { LOOPBACK_SWARM_KEY } from '../swarm/topic.ts'
 
 /**
- * How a door treats this node. `accepts`: both have the same swarm key. `refuses`: their swarm keys differ. `late`: the door
- * refuses, perhaps only because the clocks differ. `differs`: one of them speaks TLS and the other one plain HTTP. `silent`:
- * the door cannot be reached.
+ * How a door treats this node. `accepts`: both have the same swarm key. `refuses`: their swarm keys differ, or one of them speaks
+ * TLS and the other one plain HTTP. `late`: the door refuses, perhaps only because the clocks differ. `silent`: the door cannot be
+ * reached.
  */
-export type DoorAnswer = 'accepts' | 'refuses' | 'late' | 'differs' | 'silent'
+export type DoorAnswer = 'accepts' | 'refuses' | 'late' | 'silent'
 
 export interface AskedDoor {
   readonly host: string
   readonly answer: DoorAnswer
   /** Milliseconds by which this machine's clock is ahead of the door's; missing if the door did not say. */
   readonly aheadMs?: number | undefined
-}
-
-/** The result of {@link BootstrapDoors.ask}, and the transfer with which it asked. */
-export interface AskedDoors {
-  readonly doors: readonly AskedDoor[]
-  readonly transfer: 'tls' | 'plain'
 }
 
 /** The peer doors at the bootstrap addresses, as this node can ask them. */
@@ -63,17 +57,11 @@ export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdent
   const transfer = settings['peer-transfer']
   const swarmKeys = settings['swarm-key'] ?? [LOOPBACK_SWARM_KEY]
   const credentials = createCredentials(swarmKeys)
-  const clientFor = (way: typeof transfer) =>
-    new PeerClient({
-      headTimeout: ASK_TIMEOUT,
-      tls: way === 'tls' ? (identity ?? createTlsIdentity(swarmKeys)) : undefined,
-    })
-  const client = clientFor(transfer)
-  /** Speaks with the other transfer. It is made when it is needed, which is rare. */
-  let other: PeerClient | undefined
+  const tls = transfer === 'tls' ? (identity ?? createTlsIdentity(swarmKeys)) : undefined
+  const client = new PeerClient({ headTimeout: ASK_TIMEOUT, tls })
 
   /** Sends a request to a door. `closed`: something listens there, but does not speak this way, or not with this node. */
-  async function knock(client: PeerClient, peer: NodeAddress, signal: AbortSignal) {
+  async function knock(peer: NodeAddress, signal: AbortSignal) {
     const ticket = credentials.ticket(DOOR_KEY, 'HEAD', addressOf(peer))
     try {
       const call = { method: 'HEAD', path: '/v2/', headers: ticket.headers } as const
@@ -90,16 +78,13 @@ export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdent
   }
 
   async function askOne(peer: NodeAddress, signal: AbortSignal): Promise<AskedDoor> {
-    const { outcome, aheadMs } = await knock(client, peer, signal)
+    const { outcome, aheadMs } = await knock(peer, signal)
     const told = { host: peer.host, aheadMs: Number.isNaN(aheadMs) ? undefined : aheadMs }
     if (outcome === 'silent') return { ...told, answer: 'silent' }
     // A TLS handshake succeeds only with the same key. If the door then refuses the capability, its address or a clock is
     // wrong, but not the key.
     if (outcome === 'proven' || (outcome === 'answered' && transfer === 'tls')) return { ...told, answer: 'accepts' }
-    if (outcome === 'answered') return { ...told, answer: Math.abs(aheadMs) > CLOCK_SKEW ? 'late' : 'refuses' }
-    other ??= clientFor(transfer === 'tls' ? 'plain' : 'tls')
-    const otherwise = (await knock(other, peer, signal)).outcome
-    return { ...told, answer: otherwise === 'proven' || otherwise === 'answered' ? 'differs' : 'refuses' }
+    return { ...told, answer: outcome === 'answered' && Math.abs(aheadMs) > CLOCK_SKEW ? 'late' : 'refuses' }
   }
 
   return {
@@ -109,7 +94,7 @@ export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdent
      *
      * @throws the signal's reason
      */
-    async ask(signal: AbortSignal): Promise<AskedDoors> {
+    async ask(signal: AbortSignal): Promise<readonly AskedDoor[]> {
       signal.throwIfAborted()
       const { port } = settings['peer-listen']
       const own = new Set(
@@ -127,11 +112,10 @@ export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdent
           .map((peer) => askOne(peer, signal)),
       )
       signal.throwIfAborted()
-      return { doors, transfer }
+      return doors
     },
     close(): void {
       client.close()
-      other?.close()
     },
   }
 }
@@ -140,16 +124,14 @@ function codeOf(error: unknown): unknown {
   return error instanceof Error && 'code' in error ? error.code : undefined
 }
 
-/** The problems that the answers show, in words such as `10.0.0.2 refuses this swarm key`. */
-export function problemsOf({ doors, transfer }: AskedDoors) {
+/** The problems that the answers show, in words such as `10.0.0.2 does not answer over TCP`. */
+export function problemsOf(doors: readonly AskedDoor[]) {
   const of = (wanted: DoorAnswer) => doors.filter(({ answer }) => answer === wanted).map(({ host }) => host)
   const say = (hosts: readonly string[], verbs: readonly [one: string, more: string], rest: string) =>
     hosts.length === 0 ? undefined : `${hosts.join(', ')} ${verbs[hosts.length === 1 ? 0 : 1]} ${rest}`
-  const [own, theirs] = transfer === 'tls' ? ['TLS', 'plain HTTP'] : ['plain HTTP', 'TLS']
   const isSilent = doors.every(({ answer }) => answer === 'silent')
   return {
-    key: say(of('refuses'), ['refuses', 'refuse'], 'this swarm key'),
-    transfer: say(of('differs'), ['speaks', 'speak'], `${theirs}, and this node ${own}: --peer-transfer differs`),
+    key: say(of('refuses'), ['refuses', 'refuse'], 'this node: its swarm key or --peer-transfer differs'),
     silence: isSilent ? say(of('silent'), ['does', 'do'], 'not answer over TCP') : undefined,
     /** To tell only if this node knows no member. */
     unheard: say(of('accepts'), ['lets', 'let'], 'this node in over TCP, but no node answers over UDP'),
@@ -165,7 +147,7 @@ const severityOf = ({ isAccepted }: { readonly isAccepted: boolean }) => (isAcce
 export const DOOR_RULES = [
   rule({
     id: 'bootstrap',
-    reads: (asked: AskedDoors) => ({ ...asked, ...problemsOf(asked) }),
+    reads: (doors: readonly AskedDoor[]) => ({ doors, ...problemsOf(doors) }),
     judges({ doors, silence }) {
       if (doors.length === 0) return { severity: 'unknown', seen: '--bootstrap leads to no other node' }
       if (silence !== undefined) return { severity: 'warning', seen: silence }
@@ -185,28 +167,18 @@ export const DOOR_RULES = [
       if (problems.isAccepted) return { severity: 'ok', seen: 'another node accepts this swarm key' }
       return { severity: 'unknown', seen: 'no other node could be asked whether its swarm key is the same' }
     },
-    expected: 'the same swarm key on every node',
-    why: 'nodes with different keys neither find nor answer each other',
-    remedy: () => ({ text: 'give this node the key of the others, or change it everywhere as SECURITY.md says' }),
-  }),
-  rule({
-    id: 'peer-transfer',
-    reads: problemsOf,
-    judges(problems) {
-      if (problems.transfer !== undefined) return { severity: severityOf(problems), seen: problems.transfer }
-      if (problems.isAccepted) return { severity: 'ok', seen: 'other nodes have the same --peer-transfer' }
-      return { severity: 'unknown', seen: 'no other node could be asked for its --peer-transfer' }
-    },
-    expected: 'the same --peer-transfer on every node',
-    why: 'nodes that differ find each other and get nothing from each other',
-    remedy: () => ({ text: 'set --peer-transfer to the same value on every node' }),
+    expected: 'the same swarm key and --peer-transfer on every node',
+    why: 'nodes with different keys neither find nor answer each other; nodes that differ in --peer-transfer get nothing from each other',
+    remedy: () => ({
+      text: 'give this node the swarm key of the others (or change it everywhere as SECURITY.md says) and their --peer-transfer',
+    }),
   }),
 ]
 
 /** The rule for the clock stands alone, because it also warns while a mirror runs. */
 export const CLOCK = rule({
   id: 'clock',
-  reads: ({ doors }: Pick<AskedDoors, 'doors'>) => doors,
+  reads: (doors: readonly AskedDoor[]) => doors,
   judges(doors) {
     const ahead = aheadOf(doors)
     if (ahead === undefined) {
@@ -256,10 +228,10 @@ const WATCH_INTERVAL = 10_000
 
 /**
  * Says why a node is alone or gets nothing: its swarm key, its clock or its --peer-transfer differs from that of others. A
- * wrong key makes the node unready only while no bootstrap door accepts it and it knows no member, because one neighbour with a
- * wrong key must not make a whole cluster unready. A clock that is too far off makes it unready while it knows no member: nodes
- * take no datagrams of another time. A different --peer-transfer is only a note: it changes node by node, and a rollout waits
- * until each node is ready.
+ * refusal makes the node unready only while no bootstrap door accepts it and it knows no member, because one neighbour with a
+ * wrong key must not make a whole cluster unready. With another --peer-transfer a node knows members: that changes node by node,
+ * and a rollout waits until each node is ready. A clock that is too far off makes it unready while it knows no member: nodes take
+ * no datagrams of another time.
  *
  * Once a door has let this node in, it asks no more as long as it knows other members.
  */
@@ -296,11 +268,11 @@ export function watchDoors(
 }
 
 function sayingOf(problems: ReturnType<typeof problemsOf>, isAlone: boolean) {
-  const { key, transfer, silence, unheard, clock, isAccepted } = problems
+  const { key, silence, unheard, clock, isAccepted } = problems
   const said = (...texts: readonly (string | undefined)[]) => texts.filter((text) => text !== undefined)
   if (isAccepted && !isAlone) return { reasons: [], notes: [] }
   // A wrong clock also is why nobody answers over UDP.
   if (isAccepted) return { reasons: said(clock), notes: clock === undefined ? said(unheard) : [] }
-  if (!isAlone) return { reasons: [], notes: said(key, transfer) }
-  return { reasons: said(key, clock), notes: said(transfer, silence) }
+  if (!isAlone) return { reasons: [], notes: said(key) }
+  return { reasons: said(key, clock), notes: said(silence) }
 }

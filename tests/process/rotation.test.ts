@@ -120,7 +120,7 @@ test('mirror changes its key in three rounds of restarts, and no pull fails', as
       const late = await startMirror(readSettings({ flags, environment: {} }), silentLogger)
       try {
         await waitFor('it is refused', () =>
-          late.readiness.reasons.some((reason) => / refuse this swarm key$/.test(reason)),
+          late.readiness.reasons.some((reason) => / refuse this node: /.test(reason)),
         )
         assert.equal((await ask(addressOf(late.registry))).status, 404, 'the old key is worthless')
       } finally {

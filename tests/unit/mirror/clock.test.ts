@@ -7,7 +7,7 @@ const SECOND = 1_000
 /** The finding if this machine's clock is ahead of those of other nodes by these milliseconds. */
 async function clockOf(...ahead: readonly (number | undefined)[]) {
   const doors = ahead.map((aheadMs) => ({ host: '10.0.0.2', answer: 'accepts', aheadMs }) as const)
-  const [finding] = await CLOCK.judge({ doors })
+  const [finding] = await CLOCK.judge(doors)
   return finding ?? assert.fail()
 }
 

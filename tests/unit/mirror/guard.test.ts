@@ -26,7 +26,7 @@ for (const [manages, finding] of [
         containerd: newContainerd(async () => ({ version: '1.7.24', revision: '' })),
         registry: { host: '127.0.0.1', port: 4711 },
         probeDoor: createProbeDoor(),
-        doors: { ask: async () => ({ doors: [], transfer: 'tls' }), close: () => undefined },
+        doors: { ask: async () => [], close: () => undefined },
         program: 'swarmirror',
         readiness: new Readiness(),
         metrics: createMetrics(),
