@@ -246,8 +246,7 @@ export const SETTINGS = {
     schema: either('on', 'off'),
   },
   'data-dir': {
-    meaning:
-      "directory that keeps the node's identity, the last known nodes and the page's last day from one start to the next",
+    meaning: "directory that keeps the last known nodes and the page's last day from one start to the next",
     schema: absolutePath,
   },
   untaint: {

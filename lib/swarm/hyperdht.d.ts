@@ -28,7 +28,7 @@ declare module 'hyperdht' {
   }
   export default class HyperDHT extends EventEmitter {
     static bootstrapper(port: number, host: string, options?: Options): HyperDHT
-    static keyPair(seed?: Uint8Array): KeyPair
+    static keyPair(): KeyPair
     static hash(bytes: Uint8Array): Uint8Array
     readonly io: {
       /** Runs `_drain` every 750 ms. */

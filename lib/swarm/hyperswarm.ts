@@ -8,7 +8,6 @@ import { answerFrom, createDhtRpc, QUESTION } from './dht/hyperdht-rpc.ts'
 import { createRecordStore } from './dht/record-store.ts'
 import { MAX_MEMBERS, type SwarmConnection } from './members/membership.ts'
 import type { NodeAddress } from './node.ts'
-import type { NodeFiles } from './node-files.ts'
 
 /**
  * How many requests may be under way before hyperdht queues more, for 750 ms or longer. It is never reached, because the
@@ -36,8 +35,6 @@ const MAX_PING_DELAY = 1
 
 export interface NodeDependencies {
   readonly log: Logger
-  /** The files in which the node keeps data between starts, if it does. */
-  readonly files?: NodeFiles | undefined
   /** Datagram sockets; those of this runtime by default. */
   readonly backend?: DatagramBackend
 }
@@ -70,12 +67,12 @@ interface Listeners {
  * @throws the system's error if the port cannot be bound
  */
 export async function openNode(
-  { log, files, backend = runtimeBackend }: NodeDependencies,
+  { log, backend = runtimeBackend }: NodeDependencies,
   { bindHost, self, swarmKeys }: NodeOptions,
 ) {
   const refusals = new Refusals(log)
   const seal = new SwarmSeal({ swarmKeys, onRefused: (refusal, from) => refusals.note(refusal, from) })
-  const keyPair = HyperDHT.keyPair(files?.seedAt(self))
+  const keyPair = HyperDHT.keyPair()
   // Every node knows its own address, so it is made as a bootstrapper, which is a full member of the DHT at once, even alone.
   // hyperdht itself gets no bootstrap nodes: while its table is small, each of its queries would ask them again, and a dead one
   // would hold up every query for seconds.

@@ -20,10 +20,13 @@ import { Discovery } from './members/discovery.ts'
 import { type Liveness, Membership, type MembershipOptions } from './members/membership.ts'
 import { createSeenAddress } from './members/seen-address.ts'
 import { registerSwarmMetrics, type SwarmFigures } from './metrics.ts'
+import type { NodeFiles } from './node-files.ts'
 import type { Known, Peer } from './router.ts'
 import { topicOf } from './topic.ts'
 
 export interface SwarmDependencies extends NodeDependencies {
+  /** The file in which the node keeps the nodes that it knew last, if it does. */
+  readonly files?: NodeFiles | undefined
   readonly resolve?: ResolveName
   /** The mirror is not ready until lookups work. */
   readonly readiness?: Readiness | undefined

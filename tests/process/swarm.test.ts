@@ -143,16 +143,15 @@ test('joinSwarm: nodes with different swarm keys find nothing of each other in o
   })
 })
 
-test('joinSwarm: a node keeps its identity, and finds the nodes that it knew without bootstrap nodes', async () => {
+test('joinSwarm: a node finds the nodes that it knew without bootstrap nodes', async () => {
   await withTemporaryDirectory(async (dir) => {
     await withSwarm(async (nodes) => {
       const other = await nodes.start()
       // The same port both times, or the other node would have to wait for a node that no longer answers.
       const port = await freePort()
-      const { log, lines } = createLogRecorder()
       for (const bootstrap of [bootstrapAt(other.address), []]) {
         const files = await createNodeFiles(dir, silentLogger)
-        const node = await nodes.start({ port, bootstrap, files, log })
+        const node = await nodes.start({ port, bootstrap, files })
         await waitFor('the other is known', () => node.router.members.size === 2)
         node.router.advertise([KEY])
         await node.router.settled(never)
@@ -162,9 +161,6 @@ test('joinSwarm: a node keeps its identity, and finds the nodes that it knew wit
         await node.router.close()
         await files.close()
       }
-      const [first, second] = lines.filter(({ event }) => event === 'swarm joined').map(({ fields }) => fields.id)
-      assert.match(String(first), /^[0-9a-f]{64}$/)
-      assert.equal(second, first)
     })
   })
 })

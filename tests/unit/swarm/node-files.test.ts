@@ -9,19 +9,11 @@ import { createLogRecorder } from '../../fixtures/log.ts'
 
 const node = (port: number) => ({ host: '192.0.2.1', port })
 
-test('NodeFiles keeps the identity between starts, readable for the owner only', async () => {
+test('NodeFiles makes its directory, for the owner only', async () => {
   await withTemporaryDirectory(async (parent) => {
     const dir = join(parent, 'made', 'as needed')
-    const first = await createNodeFiles(dir, silentLogger)
-    assert.equal(first.seed.length, 32)
-    assert.deepEqual(first.nodes, [])
-    await first.close()
-    const second = await createNodeFiles(dir, silentLogger)
-    assert.deepEqual(second.seed, first.seed)
-    assert.equal((await stat(join(dir, 'identity.json'))).mode & 0o777, 0o600)
+    assert.deepEqual((await createNodeFiles(dir, silentLogger)).nodes, [])
     assert.equal((await stat(dir)).mode & 0o777, 0o700)
-    const other = await createNodeFiles(join(parent, 'other'), silentLogger)
-    assert.notDeepEqual(other.seed, first.seed)
   })
 })
 
@@ -65,10 +57,6 @@ test('NodeFiles writes only when a node is new, whatever their order', async () 
 })
 
 for (const [what, file, text] of [
-  ['an identity that is not JSON', 'identity.json', '{"seed":'],
-  ['an identity without its seed', 'identity.json', '{}'],
-  ['an identity with a short seed', 'identity.json', '{"seed":"abcd"}'],
-  ['an empty identity', 'identity.json', ''],
   ['nodes that are not a list', 'nodes.json', '{"host":"192.0.2.1"}'],
   ['a node that is a name', 'nodes.json', '[{"host":"node.example","port":1}]'],
   ['a node of port 0', 'nodes.json', '[{"host":"192.0.2.1","port":0}]'],
@@ -86,14 +74,7 @@ for (const [what, file, text] of [
         [['error', 'damaged file replaced']],
       )
       assert.equal(await readFile(join(dir, `${file}.damaged`), 'utf8'), text)
-      if (file === 'identity.json') {
-        assert.notDeepEqual(memory.seed, healthy.seed)
-        assert.deepEqual((await createNodeFiles(dir, log)).seed, memory.seed)
-        assert.deepEqual(memory.nodes, [node(1)])
-      } else {
-        assert.deepEqual(memory.seed, healthy.seed)
-        assert.deepEqual(memory.nodes, [])
-      }
+      assert.deepEqual(memory.nodes, [])
       assert.equal(lines.length, 1)
     })
   })
@@ -101,12 +82,9 @@ for (const [what, file, text] of [
 
 test('NodeFiles replaces files in one step: half a file from an earlier crash does not matter', async () => {
   await withTemporaryDirectory(async (dir) => {
-    const first = await createNodeFiles(dir, silentLogger)
-    await writeFile(join(dir, 'identity.json.new'), '{"se')
     await writeFile(join(dir, 'nodes.json.new'), '[{"ho')
     const { log, lines } = createLogRecorder()
     const second = await createNodeFiles(dir, log)
-    assert.deepEqual(second.seed, first.seed)
     second.remember([node(1)])
     await second.close()
     assert.deepEqual((await createNodeFiles(dir, log)).nodes, [node(1)])
