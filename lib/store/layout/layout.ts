@@ -25,14 +25,10 @@ const TIMES = {
    */
   lookInterval: 30_000,
   /**
-   * Between two readings of the whole layout. They catch a blob that was overwritten in place without an event. Reading ten
-   * thousand blobs takes 0.4 s of CPU.
+   * From the first event to the reading of the layout: a tool that adds an image makes a burst of events, and a long copy is seen
+   * while it runs.
    */
-  rereadInterval: 600_000,
-  /** The layout is read after this time without events, because a tool that adds an image makes a burst of them. */
-  settleTime: 100,
-  /** The layout is read after this time even if events go on, so that a long copy is seen while it runs. */
-  settleLimit: 1_000,
+  settleTime: 300,
 }
 
 export interface LayoutOptions extends Partial<typeof TIMES> {
@@ -53,9 +49,6 @@ const DIRECTORIES = ['.', 'blobs', 'blobs/sha256', 'blobs/sha512'] as const
 
 /** Milliseconds for which a second change may leave no trace after the first one: file systems count time in steps. */
 const FRESH = 2_000
-
-/** The files of a layout whose changes matter. Temporary files of tools change much more often. */
-const RELEVANT = /^(?:index\.json|oci-layout|blobs|sha256|sha512|[0-9a-f]{64}|[0-9a-f]{128})$/
 
 interface State {
   readonly root: string
@@ -81,26 +74,21 @@ interface State {
  */
 export async function openLayoutStore(dir: string, options: LayoutOptions): Promise<ContentStore> {
   const { log, readiness = new Readiness(), admits = () => true } = options
-  const { lookInterval, rereadInterval, settleTime, settleLimit } = { ...TIMES, ...options }
+  const { lookInterval, settleTime } = { ...TIMES, ...options }
   const feed = new ContentFeed()
   const closing = new AbortController()
   const once = createOnce()
-  const watcher = createDirectoryWatcher(
-    ({ name }) => {
-      if (name === undefined || RELEVANT.test(name)) expectChange()
-    },
-    (path, error) => {
-      if (once(`watch ${path}`)) log.warn('layout cannot be watched', { path, error, lookInterval })
-    },
-  )
+  const watcher = createDirectoryWatcher(expectChange, (path, error) => {
+    if (once(`watch ${path}`)) log.warn('layout cannot be watched', { path, error, lookInterval })
+  })
   const readable = readiness.wait()
   let failures = 0
   let running: Promise<void> = Promise.resolve()
   let isRunning = false
   let timer: ReturnType<typeof setTimeout> | undefined
-  let firstEvent: number | undefined
-  /** When all was last read, and what {@link traceOf} gave then. */
-  let readAt = performance.now()
+  /** Whether there was an event since the last reading began. */
+  let hasChanged = false
+  /** What {@link traceOf} gave when all was last read. */
   let trace: string | undefined
 
   let state: State
@@ -169,9 +157,8 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   }
 
   function expectChange(): void {
-    const now = performance.now()
-    firstEvent ??= now
-    schedule(Math.max(0, Math.min(settleTime, firstEvent + settleLimit - now)))
+    if (!hasChanged) schedule(settleTime)
+    hasChanged = true
   }
 
   function schedule(delay: number): void {
@@ -182,20 +169,18 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   /** However slow the reading is and however many events come, only one reading runs at a time, and one more after it. */
   function look(): void {
     if (isRunning) return
-    const isDue = firstEvent !== undefined || performance.now() - readAt >= rereadInterval
-    firstEvent = undefined
-    running = reread(isDue)
+    running = reread(hasChanged)
   }
 
   /** @param isDue whether all is read although nothing seems to have changed */
   async function reread(isDue: boolean): Promise<void> {
     isRunning = true
+    hasChanged = false
     try {
       const now = await traceOf(dir)
       if (isDue || now === undefined || now !== trace) {
         // A reading that fails is repeated.
         trace = undefined
-        readAt = performance.now()
         state = await read()
         publish()
         trace = now
@@ -209,7 +194,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     isRunning = false
     const isFirstFailure = failures > 0 && failures < FAILURES_THAT_COUNT
     // An event during the reading may be about a file that had been read already.
-    schedule(isFirstFailure || firstEvent !== undefined ? settleTime : lookInterval)
+    schedule(isFirstFailure || hasChanged ? settleTime : lookInterval)
   }
 
   function fail(error: unknown): void {
