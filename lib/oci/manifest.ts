@@ -5,7 +5,6 @@ import {
   isManifestMediaType,
   isMediaType,
   MANIFEST_SIZE_LIMIT,
-  OCI_ARTIFACT_MANIFEST,
   OCI_INDEX,
   OCI_MANIFEST,
 } from './media-type.ts'
@@ -21,7 +20,7 @@ export function sniffManifest(bytes: Uint8Array): string | undefined {
   const document = bytes.length > MANIFEST_SIZE_LIMIT ? undefined : parseObject(bytes)
   if (document === undefined) return undefined
   const own = ownMediaType(document)
-  if (document.schemaVersion !== 2 && own !== OCI_ARTIFACT_MANIFEST) return undefined
+  if (document.schemaVersion !== 2) return undefined
   const mediaType = own ?? (Array.isArray(document.manifests) ? OCI_INDEX : OCI_MANIFEST)
   return isShapeOf(document, mediaType) ? mediaType : undefined
 }
@@ -36,7 +35,7 @@ export function mayBeManifest(head: Uint8Array): boolean {
 }
 
 /**
- * The children of a manifest or index, in its order: config and layers, or manifests, or an artifact's blobs. A `subject` is no
+ * The children of a manifest or index, in its order: config and layers, or manifests. A `subject` is no
  * child: the manifest only refers to it, and pulling one does not pull the other.
  *
  * @throws {OciError} MANIFEST_INVALID if the bytes are not a document of that media type, or if a child has no media type, no
@@ -49,7 +48,6 @@ export function childrenOf(bytes: Uint8Array, mediaType: string): Descriptor[] {
   if (document === undefined) throw invalid('not a JSON object')
   if (!isShapeOf(document, mediaType)) throw invalid(`not the shape of ${mediaType}`)
   if (isIndexMediaType(mediaType)) return listOf(document, 'manifests')
-  if (mediaType === OCI_ARTIFACT_MANIFEST) return listOf(document, 'blobs')
   return [parseDescriptor(document.config, 'config'), ...listOf(document, 'layers')]
 }
 
@@ -86,21 +84,11 @@ function listOf(document: JsonObject, field: string): Descriptor[] {
 /** Whether the document has the parts of its media type and none of another kind, and does not claim another kind. */
 function isShapeOf(document: JsonObject, mediaType: string): boolean {
   const own = ownMediaType(document)
-  if (own !== undefined && kindOf(own) !== kindOf(mediaType)) return false
+  const isIndex = isIndexMediaType(mediaType)
+  if (own !== undefined && isIndexMediaType(own) !== isIndex) return false
   const has = (field: string) => document[field] !== undefined && document[field] !== null
-  switch (kindOf(mediaType)) {
-    case 'index':
-      return document.manifests !== undefined && !has('config') && !has('layers')
-    case 'artifact':
-      return !has('config') && !has('layers') && !has('manifests')
-    default:
-      return has('config') && !has('manifests')
-  }
-}
-
-function kindOf(mediaType: string): 'index' | 'artifact' | 'manifest' {
-  if (isIndexMediaType(mediaType)) return 'index'
-  return mediaType === OCI_ARTIFACT_MANIFEST ? 'artifact' : 'manifest'
+  if (isIndex) return document.manifests !== undefined && !has('config') && !has('layers')
+  return has('config') && !has('manifests')
 }
 
 /** The media type that the document claims, if it is a known one. */

@@ -5,9 +5,6 @@ export const OCI_INDEX = 'application/vnd.oci.image.index.v1+json'
 export const DOCKER_MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json'
 export const DOCKER_MANIFEST_LIST = 'application/vnd.docker.distribution.manifest.list.v2+json'
 
-/** The artifact manifest of the image-spec's 1.1 release candidates, withdrawn since. Old versions of ORAS pushed it. */
-export const OCI_ARTIFACT_MANIFEST = 'application/vnd.oci.artifact.manifest.v1+json'
-
 export const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json'
 export const OCI_LAYER = 'application/vnd.oci.image.layer.v1.tar'
 
@@ -21,7 +18,7 @@ export const OCTET_STREAM = 'application/octet-stream'
 export const MANIFEST_SIZE_LIMIT = 4 * 1024 * 1024
 
 const INDEXES: ReadonlySet<string> = new Set([OCI_INDEX, DOCKER_MANIFEST_LIST])
-const MANIFESTS: ReadonlySet<string> = new Set([...INDEXES, OCI_MANIFEST, DOCKER_MANIFEST, OCI_ARTIFACT_MANIFEST])
+const MANIFESTS: ReadonlySet<string> = new Set([...INDEXES, OCI_MANIFEST, DOCKER_MANIFEST])
 
 /** Longest media type, in characters: two names of RFC 6838 (section 4.2) with the slash between them. */
 const LONGEST = 255

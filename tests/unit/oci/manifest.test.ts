@@ -11,7 +11,6 @@ import {
   isManifestMediaType,
   isMediaType,
   MANIFEST_SIZE_LIMIT,
-  OCI_ARTIFACT_MANIFEST,
   OCI_CONFIG,
   OCI_INDEX,
   OCI_LAYER,
@@ -26,7 +25,7 @@ const config = { mediaType: OCI_CONFIG, digest: SHA, size: 2 }
 const encode = (value: unknown) => new TextEncoder().encode(JSON.stringify(value))
 
 test('isManifestMediaType and isIndexMediaType know the types of OCI and Docker, and not schema 1', () => {
-  for (const type of [OCI_MANIFEST, DOCKER_MANIFEST, OCI_ARTIFACT_MANIFEST]) {
+  for (const type of [OCI_MANIFEST, DOCKER_MANIFEST]) {
     assert.deepEqual([isManifestMediaType(type), isIndexMediaType(type)], [true, false])
   }
   for (const type of [OCI_INDEX, DOCKER_MANIFEST_LIST]) {
@@ -50,7 +49,6 @@ for (const [what, document, expected] of [
   ['a Docker manifest', { schemaVersion: 2, mediaType: DOCKER_MANIFEST, config, layers: [] }, DOCKER_MANIFEST],
   ['a Docker list', { schemaVersion: 2, mediaType: DOCKER_MANIFEST_LIST, manifests: [] }, DOCKER_MANIFEST_LIST],
   ['a manifest of an unknown mediaType', { schemaVersion: 2, mediaType: 'a/b', config, layers: [] }, OCI_MANIFEST],
-  ['an artifact manifest', { mediaType: OCI_ARTIFACT_MANIFEST, blobs: [] }, OCI_ARTIFACT_MANIFEST],
   ['a manifest that says it is an index', { schemaVersion: 2, mediaType: OCI_INDEX, config, layers: [] }, undefined],
   ['an index that says it is a manifest', { schemaVersion: 2, mediaType: OCI_MANIFEST, manifests: [] }, undefined],
   ['both at once', { schemaVersion: 2, config, layers: [], manifests: [] }, undefined],
@@ -101,8 +99,7 @@ test('childrenOf gives the manifests of an index', () => {
   )
 })
 
-test("childrenOf gives an artifact's blobs, takes null for an empty list, and ignores subject and unknown fields", () => {
-  assert.deepEqual(childrenOf(encode({ blobs: [child], subject: config }), OCI_ARTIFACT_MANIFEST), [child])
+test('childrenOf takes null for an empty list, and ignores subject and unknown fields', () => {
   assert.deepEqual(childrenOf(encode({ schemaVersion: 2, config, layers: null, subject: child }), OCI_MANIFEST), [
     config,
   ])
@@ -118,7 +115,7 @@ for (const [what, document, mediaType, problem] of [
   ['a manifest as an index', { config, layers: [] }, OCI_INDEX, /not the shape/],
   ['both at once', { config, layers: [], manifests: [] }, OCI_MANIFEST, /not the shape/],
   ['an index without manifests', { schemaVersion: 2 }, OCI_INDEX, /not the shape/],
-  ['what says it is something else', { mediaType: OCI_ARTIFACT_MANIFEST, config }, OCI_MANIFEST, /not the shape/],
+  ['what says it is something else', { mediaType: OCI_INDEX, config }, OCI_MANIFEST, /not the shape/],
   ['layers that are no list', { config, layers: {} }, OCI_MANIFEST, /layers is not a list/],
   ['a config that is no descriptor', { config: [], layers: [] }, OCI_MANIFEST, /config is not a descriptor/],
   ['a layer that is null', { config, layers: [child, null] }, OCI_MANIFEST, /layers\[1\] is not a descriptor/],
@@ -183,11 +180,10 @@ test('sniffManifest throws nothing and childrenOf nothing but OciError, and neit
       .record(
         {
           schemaVersion: fc.constantFrom(1, 2, '2'),
-          mediaType: fc.constantFrom(OCI_INDEX, OCI_MANIFEST, DOCKER_MANIFEST, OCI_ARTIFACT_MANIFEST, 7, null),
+          mediaType: fc.constantFrom(OCI_INDEX, OCI_MANIFEST, DOCKER_MANIFEST, 7, null),
           config: fc.oneof(fc.constant(config), fc.jsonValue()),
           layers: fc.oneof(fc.constant([child]), fc.jsonValue()),
           manifests: fc.oneof(fc.constant([child]), fc.jsonValue()),
-          blobs: fc.jsonValue(),
         },
         { requiredKeys: [] },
       )
