@@ -15,7 +15,10 @@ import { Attacker, idAt, request, sealing } from './datagrams.ts'
 
 const HOST = '127.0.0.1'
 const KEY = 'registry.example/team/app:1' as Key
-/** The ports to choose from, above those of other tests, and how many of the closest are chosen: as many as hold a record. */
+/**
+ * The ports to choose from, above those of other tests, and how many of the closest are chosen: twice as many as hold a
+ * record.
+ */
 const [FIRST_PORT, LAST_PORT] = [34_000, 60_000]
 const CHOSEN = 8
 /** Ids in all. */
