@@ -83,11 +83,7 @@ export function makeContainerd(root?: string) {
     namespaces: unused,
     server: unused,
     deleteImage: unused,
-    leases: unused,
-    deleteLease: unused,
     deleteContent: unused,
-    ingests: unused,
-    abortIngest: unused,
   }
   return {
     client,

@@ -64,14 +64,10 @@ test('server tells a restarted containerd from the one before', async () => {
   })
 })
 
-test('deleteImage and deleteLease remove an image or lease together with its content', async () => {
+test('deleteImage removes an image together with its content', async () => {
   const image = makeImage({ seed: 9 })
   await importImage(containerd, 'doomed', image, NAME)
   await withClient('doomed', async (client) => {
-    assert.deepEqual(await client.leases(never), [])
-    await containerd.ctr('doomed', ['leases', 'create', '--id', 'mine'])
-    assert.deepEqual(await client.leases(never), [{ id: 'mine', content: [], ingests: [] }])
-    assert.deepEqual([await client.deleteLease('mine', never), await client.deleteLease('mine', never)], [true, false])
     assert.deepEqual([await client.deleteImage(NAME, never), await client.deleteImage(NAME, never)], [true, false])
     assert.deepEqual(await collect(client.listContent(never)), [])
   })

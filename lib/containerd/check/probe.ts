@@ -1,5 +1,4 @@
 import type { Logger } from '../../observe/log.ts'
-import type { Digest } from '../../oci/digest.ts'
 import { bounded, unlessAborted } from '../../platform/abort.ts'
 import { hostOf } from '../../settings/settings.ts'
 import type { ContainerdClient } from '../client/client.ts'
@@ -89,9 +88,8 @@ export async function runProbe(
   const content = probe.image.contents.map(({ descriptor }) => descriptor.digest)
   const url = `http://${hostOf(options.address.host)}:${options.address.port}`
   const served = door.serve(probe)
-  let ended = true
   try {
-    const way = await tellWhere(dependencies, probe.registry, { door: url, content }, signal)
+    const way = await tellWhere(dependencies, probe.registry, url, signal)
     if (typeof way !== 'string') return way
     const cancelling = new AbortController()
     const pulling = cri.pullImage(probe.reference, cancelling.signal)
@@ -102,12 +100,10 @@ export async function runProbe(
       return { ...seen, layer: await layerAfter(client, probe, served.requests, signal) }
     } finally {
       served.withhold()
-      ended = await endsWithin(END_TIMEOUT, pulling)
-      if (!ended) cancelling.abort(new Error('the pull of a probe was given up on'))
+      if (!(await endsWithin(END_TIMEOUT, pulling))) cancelling.abort(new Error('the pull of a probe was given up on'))
     }
   } finally {
-    const remains = { registry: probe.registry, content, ended }
-    const remove = (bound: AbortSignal) => removeProbe(dependencies, remains, bound)
+    const remove = (bound: AbortSignal) => removeProbe(dependencies, { registry: probe.registry, content }, bound)
     await bounded(REMOVE_TIMEOUT, undefined, remove).catch((error) =>
       log.warn('a probe could not be removed; the next start tries again', { registry: probe.registry, error }),
     )
@@ -119,11 +115,11 @@ export async function runProbe(
 async function tellWhere(
   { certsDir, defaultPointsHere }: ProbeDependencies,
   registry: string,
-  where: { readonly door: string; readonly content: readonly Digest[] },
+  door: string,
   signal: AbortSignal,
 ): Promise<SeenPull['way'] | Unreadable> {
   try {
-    await writeProbeHosts(certsDir, registry, where)
+    await writeProbeHosts(certsDir, registry, door)
     return 'own'
   } catch (error) {
     const points = await defaultPointsHere(signal)

@@ -4,7 +4,6 @@ import { createGrpcTransport } from '@connectrpc/connect-node'
 import { Events } from '../../../proto/containerd/services/events/v1/events_pb.ts'
 import { type Image, Images } from '../../../proto/containerd/services/images/v1/images_pb.ts'
 import { Introspection } from '../../../proto/containerd/services/introspection/v1/introspection_pb.ts'
-import { Leases } from '../../../proto/containerd/services/leases/v1/leases_pb.ts'
 import { Namespaces } from '../../../proto/containerd/services/namespaces/v1/namespace_pb.ts'
 import { Version } from '../../../proto/containerd/services/version/v1/version_pb.ts'
 import { type Descriptor, isDigest } from '../../oci/digest.ts'
@@ -106,7 +105,6 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
   const images = createClient(Images, transport)
   const events = createClient(Events, transport)
   const introspection = createClient(Introspection, transport)
-  const leases = createClient(Leases, transport)
   const namespaces = createClient(Namespaces, transport)
   const versions = createClient(Version, transport)
 
@@ -148,27 +146,6 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
     /** Removes a name and the content that nothing else needs. False if there was no such name. */
     async deleteImage(name: string, signal: AbortSignal): Promise<boolean> {
       return (await found(images.delete({ name, sync: true }, { signal }))) !== undefined
-    },
-
-    /**
-     * Leases protect content from the garbage collection, as images do: a running pull has one, and so does a pull that died with
-     * containerd. `content` and `ingests` are what the lease protects, by containerd's names and refs.
-     */
-    async leases(signal: AbortSignal) {
-      const held: { readonly id: string; readonly content: readonly string[]; readonly ingests: readonly string[] }[] =
-        []
-      for (const { id } of (await leases.list({}, { signal })).leases) {
-        const kept = await found(leases.listResources({ id }, { signal }))
-        if (kept === undefined) continue
-        const of = (kind: string) => kept.resources.filter(({ type }) => type === kind).map((resource) => resource.id)
-        held.push({ id, content: of('content'), ingests: of('ingests') })
-      }
-      return held
-    },
-
-    /** Removes a lease and the content that nothing else needs. False if there was no such lease. */
-    async deleteLease(id: string, signal: AbortSignal): Promise<boolean> {
-      return (await found(leases.delete({ id, sync: true }, { signal }))) !== undefined
     },
 
     /**

@@ -56,15 +56,5 @@ export function contentCalls(transport: Transport, stallTimeout: number) {
     async deleteContent(digest: Digest, signal: AbortSignal): Promise<boolean> {
       return (await found(content.delete({ digest }, { signal }))) !== undefined
     },
-
-    /** The refs of everything that is being written now: `layer-sha256:...` in a pull. */
-    async ingests(signal: AbortSignal): Promise<string[]> {
-      return (await content.listStatuses({}, { signal })).statuses.map(({ ref }) => ref)
-    },
-
-    /** Removes what a writer has written, so that the writer fails. False if there is no ingest of that ref. */
-    async abortIngest(ref: string, signal: AbortSignal): Promise<boolean> {
-      return (await found(content.abort({ ref }, { signal }))) !== undefined
-    },
   }
 }

@@ -32,7 +32,7 @@ export async function configure({ rest = REGISTRY, containerd: lines = '' }: { r
   await containerd.start()
 }
 
-type Traces = Readonly<Record<'images' | 'content' | 'ingests' | 'leases' | 'snapshots' | 'certs', readonly string[]>>
+type Traces = Readonly<Record<'images' | 'content' | 'leases' | 'snapshots' | 'certs', readonly string[]>>
 
 export interface Tools {
   readonly client: ContainerdClient
@@ -72,7 +72,6 @@ export async function withTools(
         return {
           images: await ctr('images', 'ls', '--quiet'),
           content: await ctr('content', 'ls', '--quiet'),
-          ingests: await client.ingests(never),
           leases: await ctr('leases', 'ls', '--quiet'),
           snapshots: await ctr('snapshots', '--snapshotter', 'native', 'ls'),
           certs: (await readdir(certsDir)).sort(),
@@ -88,7 +87,7 @@ export async function withTools(
 }
 
 /** Answers every request of a probe except GETs of that media type, which it holds back. */
-export const without = (part: string) => (door: ProbeDoor) => (request: Request) => {
+const without = (part: string) => (door: ProbeDoor) => (request: Request) => {
   const response = door.fetch(request) ?? new Response(null, { status: 404 })
   const held = request.method === 'GET' && response.headers.get('content-type')?.includes(part) === true
   return held
