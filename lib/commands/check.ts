@@ -1,6 +1,5 @@
 import { createSocket } from 'node:dgram'
 import { createServer } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
 import { createProbeDoor } from '../containerd/check/probe-door.ts'
 import { reportAsJson, reportAsText } from '../containerd/check/report.ts'
 import { findingsOf, rule } from '../containerd/rule.ts'
@@ -108,10 +107,6 @@ function notHere(): Response {
   return new Response(null, { status: 404, headers: { 'Content-Length': '0' } })
 }
 
-/** How many times an address is tried before it counts as taken, and the milliseconds between tries. */
-const ATTEMPTS = 3
-const PAUSE = 50
-
 /** An address at which the mirror will open a door. */
 export interface PortToCheck {
   readonly flag: string
@@ -137,20 +132,11 @@ export async function lookAtPorts(ports: readonly PortToCheck[], runsHere: () =>
   const taken: string[] = []
   for (const { flag, host, port, udp = false } of ports) {
     for (const protocol of udp ? (['TCP', 'UDP'] as const) : (['TCP'] as const)) {
-      const problem = await patiently(() => tryToBind(host, port, protocol))
+      const problem = await tryToBind(host, port, protocol)
       if (problem !== undefined) taken.push(`--${flag} ${host}:${port} ${problem}`)
     }
   }
   return { taken, runsHere: taken.length > 0 && (await runsHere()) }
-}
-
-/** Tries again, because another check may hold the address for a moment. */
-async function patiently(bind: () => Promise<string | undefined>): Promise<string | undefined> {
-  for (let attempt = 1; ; attempt++) {
-    const problem = await bind()
-    if (problem === undefined || attempt === ATTEMPTS) return problem
-    await delay(PAUSE)
-  }
 }
 
 const WORDS: Readonly<Record<string, string>> = {

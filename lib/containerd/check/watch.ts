@@ -21,8 +21,8 @@ const INTERVALS = {
 }
 /** How often to repeat a check at once because containerd went away or was still starting, before the result counts anyway. */
 export const INTERRUPTED_LIMIT = 20
-/** The number of looks in a poll interval that find out whether files still change, before they are checked. */
-const SETTLE_LOOKS = 5
+/** The part of a poll interval that changes get to become complete before they are checked, as a divisor. */
+const SETTLING = 5
 
 export interface CheckWatchDependencies {
   readonly run: (signal: AbortSignal) => Promise<CheckResult>
@@ -86,21 +86,12 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, intervals
       const now = systemClock.now()
       await pause(nextBeat(systemClock, now + intervals.poll, Math.min(BEAT, intervals.poll)) - now)
       if ((await identified()) !== identity) return 'containerd was started again'
-      const found = changeSince(looked)
-      if (found !== undefined) {
-        await settled(found)
+      if (changeSince(looked) !== undefined) {
+        // Whoever changes one file may be about to change others.
+        await pause(intervals.poll / SETTLING)
         return 'files have changed'
       }
       if (report?.outcome === 'failed' && performance.now() - since >= intervals.failed) return 'it failed before'
-    }
-  }
-
-  /** Waits until nobody writes any more, within a bound. */
-  async function settled(first: Looked): Promise<void> {
-    let last: Looked | undefined = first
-    for (let look = 1; last !== undefined && look <= SETTLE_LOOKS; look++) {
-      await pause(intervals.poll / SETTLE_LOOKS)
-      last = changeSince(last)
     }
   }
 
