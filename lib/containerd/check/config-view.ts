@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { SETTINGS } from '../../settings/settings.ts'
-import { dialectOf, parseVersion } from '../dialect.ts'
+import { dialectOf, NEWEST, parseVersion } from '../dialect.ts'
 import { type Fact, isUnreadable } from '../rule.ts'
 import type { ConfigReader } from './config/glob.ts'
 import type { ConfigFiles } from './config/load.ts'
@@ -33,26 +33,17 @@ export async function lookAtConfig(
   expectation: Expectation,
   marks: ConfigReader = reader,
 ) {
-  const known = isUnreadable(version) || parseVersion(version) === undefined ? undefined : version
-  const readAs = known ?? (await guessVersion(reader))
-  // Versions differ in this, so a list is right for some and wrong for others.
-  const dialect = known === undefined ? { ...dialectOf(readAs), splitsConfigPath: false } : dialectOf(known)
-  const reading = await readConfig(reader, dialect)
+  // The newest containerd also reads the files of older ones.
+  const isKnown = !isUnreadable(version) && parseVersion(version) !== undefined
+  const reading = await readConfig(reader, isKnown ? dialectOf(version) : NEWEST)
   const distribution = await recogniseDistribution(marks, reader.path, reading.files[0]?.text)
   return {
     ...reading,
     version,
-    /** The version by whose rules the files are read: containerd's, unless that is unknown. */
-    readAs,
+    isKnown,
     distribution,
     expectation,
   }
-}
-
-/** A version that writes its main file like this one. */
-async function guessVersion(reader: ConfigFiles): Promise<string> {
-  const { files } = await readConfig(reader, dialectOf('2.3.0'))
-  return ['1.7.24', '1.7.24', '1.7.24', '2.2.0'][files[0]?.version ?? 0] ?? '2.3.0'
 }
 
 /** What is visible of containerd's process. */

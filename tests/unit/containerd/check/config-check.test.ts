@@ -312,12 +312,13 @@ describe('checkConfig', () => {
 
     it('is reported for the version, with the rules that were used instead', async () => {
       const silent = { unreadable: 'containerd Version: timeout' }
-      const old = only(await check(silent, RIGHT_OLD), 'containerd-version')
-      assert.deepEqual([old.severity, /timeout/.test(old.seen), /1\.7/.test(old.why)], ['unknown', true, true])
+      const findings = await check(silent, RIGHT_OLD)
+      const { severity, seen, why } = only(findings, 'containerd-version')
+      assert.deepEqual([severity, /timeout/.test(seen), /newest/.test(why)], ['unknown', true, true])
+      assert.equal(only(findings, 'registry-config-path').severity, 'ok')
       const list = RIGHT_OLD.replace('certs.d', 'certs.d:/b')
       assert.equal(only(await check(silent, list), 'registry-config-path').severity, 'error')
-      const branch = only(await check('main', RIGHT), 'containerd-version')
-      assert.match(`${branch.seen} ${branch.why}`, /"main".*2\.2/)
+      assert.match(only(await check('main', RIGHT), 'containerd-version').seen, /"main"/)
     })
   })
 
