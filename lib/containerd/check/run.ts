@@ -4,7 +4,7 @@ import type { Containerd } from '../client/client.ts'
 import { CRI_NAMESPACE } from '../client/cri.ts'
 import { ContainerdError, isLasting } from '../client/error.ts'
 import { checkHosts } from '../hosts/check.ts'
-import { asksAt } from '../hosts/endpoint.ts'
+import { leadsTo } from '../hosts/endpoint.ts'
 import { HOSTS_FILES, type HostsReader, type Looked, rememberingReader } from '../hosts/files.ts'
 import { DEFAULT_NAMESPACE, viewOf } from '../hosts/look.ts'
 import { type HostsCheck, hostsCommand, mirrorEntryFor, mirrorUrlFor } from '../hosts/mirror-entry.ts'
@@ -170,7 +170,7 @@ async function probe(
     const first = view.kind === 'hosts' ? view.hosts[0] : undefined
     if (first === undefined) return `${view.file} names no host`
     const [url = '', ...more] = [listen, address].map(mirrorUrlFor)
-    return [url, ...more].some((url) => asksAt(first, url)) || `${view.file} names ${first.name} first, not ${url}`
+    return [url, ...more].some((url) => leadsTo(first, url)) || `${view.file} names ${first.name} first, not ${url}`
   }
   const parts = { ...placesOf(dependencies, subject), door: probe.door, defaultPointsHere, log }
   return await runProbe(parts, { address }, signal)

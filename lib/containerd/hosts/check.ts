@@ -1,5 +1,5 @@
 import { type Finding, findingsOf, type Remedy, type Rule, rule, shellWord } from '../rule.ts'
-import { asksAt, isUrl } from './endpoint.ts'
+import { isUrl } from './endpoint.ts'
 import type { HostsReader } from './files.ts'
 import { DEFAULT_NAMESPACE, type HostsView, isWithoutMirror, ownViews, viewOf } from './look.ts'
 import { type HostsCheck, hasCapabilities, hostsCommand, isRight } from './mirror-entry.ts'
@@ -97,20 +97,6 @@ const FILE_RULES: readonly Rule<HostsView>[] = [
     expected: 'the mirror as the first host',
     why: 'containerd does not ask the mirror',
     remedy: rewrite,
-  }),
-  rule({
-    id: 'hosts-toml-localhost',
-    reads: (view: HostsView) => ownView(view),
-    judges({ file, own, check }) {
-      if (asksAt(own, check.mirror.url)) return []
-      return {
-        severity: 'warning',
-        seen: `${file}, line ${own.line}: the mirror as ${own.name}, not as ${check.mirror.url}`,
-      }
-    },
-    expected: 'the mirror by the address at which it listens',
-    why: 'localhost can also mean ::1, where something else may listen',
-    remedy: (view) => rewrite(view),
   }),
   rule({
     id: 'hosts-toml-order',

@@ -96,3 +96,11 @@ export function isUrl(name: string, url: string): boolean {
 export function asksAt(host: Pick<Endpoint, 'url'>, url: string): boolean {
   return host.url === endpointUrl(url, false, 1)
 }
+
+const OTHER_NAME: Readonly<Record<string, string>> = { '127.0.0.1': 'localhost', localhost: '127.0.0.1' }
+
+/** Whether this host leads containerd to the mirror, even by the other name of loopback. */
+export function leadsTo(host: Pick<Endpoint, 'url'>, url: string): boolean {
+  const named = url.replace(/\/\/(127\.0\.0\.1|localhost):/, (_, name) => `//${OTHER_NAME[name]}:`)
+  return asksAt(host, url) || asksAt(host, named)
+}

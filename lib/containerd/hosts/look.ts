@@ -4,7 +4,7 @@ import { parseRegistry } from '../../oci/reference.ts'
 import type { Settings } from '../../settings/settings.ts'
 import { dialectOf } from '../dialect.ts'
 import { isProbeDirectory } from '../probe-name.ts'
-import { asksAt } from './endpoint.ts'
+import { leadsTo } from './endpoint.ts'
 import { type HostsReader, isRefusal } from './files.ts'
 import type { HostsCheck } from './mirror-entry.ts'
 import { type HostEntry, type HostsReading, readHosts } from './reading.ts'
@@ -144,14 +144,6 @@ async function see(directory: string, check: HostsCheck, files: HostsReader): Pr
     if (error.code === 'EINVAL') return { directory, kind: 'no file' }
     return { directory, kind: 'unreadable', reason: error.message }
   }
-}
-
-const OTHER_NAME: Readonly<Record<string, string>> = { '127.0.0.1': 'localhost', localhost: '127.0.0.1' }
-
-/** Whether this host leads containerd to the mirror, even by the other name of loopback. */
-export function leadsTo(host: HostEntry, url: string): boolean {
-  const named = url.replace(/\/\/(127\.0\.0\.1|localhost):/, (_, name) => `//${OTHER_NAME[name]}:`)
-  return asksAt(host, url) || asksAt(host, named)
 }
 
 function ownIn(seen: SeenDirectory, { mirror: { url } }: HostsCheck): HostEntry | undefined {

@@ -2,7 +2,7 @@ import { escaped } from '../../observe/log.ts'
 import { hostOf, SETTINGS } from '../../settings/settings.ts'
 import { parseTomlSyntax } from '../../toml/toml.ts'
 import { shellWord } from '../rule.ts'
-import { asksAt, type Endpoint, HostsError } from './endpoint.ts'
+import { type Endpoint, HostsError, leadsTo } from './endpoint.ts'
 
 /** What a hosts.toml must say about our mirror. */
 export interface MirrorEntry {
@@ -33,7 +33,7 @@ export function mirrorEntryFor(
 
 /** Whether containerd asks the mirror through a host, and for the right things. */
 export function isRight(host: Endpoint, mirror: MirrorEntry): boolean {
-  return asksAt(host, mirror.url) && hasCapabilities(host, mirror)
+  return leadsTo(host, mirror.url) && hasCapabilities(host, mirror)
 }
 
 export function hasCapabilities({ capabilities }: Endpoint, mirror: MirrorEntry): boolean {

@@ -4,8 +4,9 @@ import { listOf, parseToml, type TomlEntry, type TomlTable, tableAt } from '../.
 import type { UpstreamHost } from '../../upstream/probe.ts'
 import type { UpstreamPlace } from '../../upstream/upstreams.ts'
 import { NEWEST } from '../dialect.ts'
+import { leadsTo } from './endpoint.ts'
 import { type HostsReader, isRefusal } from './files.ts'
-import { DEFAULT_NAMESPACE, directoriesFor, leadsTo, lookAt } from './look.ts'
+import { DEFAULT_NAMESPACE, directoriesFor, lookAt } from './look.ts'
 import { readHosts } from './reading.ts'
 
 /**
