@@ -24,14 +24,14 @@ import { Pulling } from './pulling.ts'
 import { createSnapshotTaker, readSmall } from './snapshot.ts'
 
 /**
- * Events after which something else may be held. containerd tells of created content since 2.1, and never of content that
- * its garbage collection removes.
+ * Events that may change what is held. containerd reports created content since 2.1, and never content that its garbage
+ * collection removes.
  */
 const TOPICS = ['/images/create', '/images/update', '/images/delete', '/content/create', '/content/delete'] as const
 
 /** How many media types are kept of what no image names yet; each takes a few dozen bytes. */
 const SNIFFED_LIMIT = 4096
-/** Bytes that are read of content to see whether it may be a manifest. */
+/** How many bytes of content to read to see whether it may be a manifest. */
 const SNIFFED_HEAD = 64
 
 /**
@@ -43,22 +43,22 @@ const ANSWER_LIFE = 10_000
 const ANSWER_LIMIT = 1_024
 
 /**
- * Waits, in milliseconds, until containerd says that it has what is complete: its database follows its files, by some
+ * Waits until containerd says that it has complete content, in milliseconds: its database follows its files after some
  * milliseconds on an idle disk. A call costs more than a later answer.
  */
 const DATABASE_DELAYS: readonly number[] = [8, 16, 32, 64, 128, 256, 512, 1024]
 
-/** How many digests are kept that pulls need: more than the layers of all pulls that run at a time. */
+/** The most digests to keep that pulls need: more than the layers of all simultaneous pulls. */
 const NEEDED_LIMIT = 4_096
-/** The beginning of the labels in which containerd notes what a manifest is made of, before it asks for that. */
+/** The prefix of the labels in which containerd notes the content of a manifest before it asks for it. */
 const CHILD_LABEL = 'containerd.io/gc.ref.content.'
 
 type Held = Pick<ContentInfo, 'digest' | 'size'>
 
 export interface ContainerdStoreOptions extends ObserverOptions {
-  /** containerd's content root as this process sees it; containerd tells it if `undefined`. */
+  /** containerd's content root as this process sees it; if `undefined`, the store asks containerd. */
   readonly contentRoot?: string | undefined
-  /** Which images are held; all if missing. */
+  /** Decides which images are held; by default all. */
   readonly admits?: Policy['admits']
   /**
    * Whether `admits` admits images of a host and repository; missing if it refuses no image. If there is one, content that no image
@@ -67,7 +67,7 @@ export interface ContainerdStoreOptions extends ObserverOptions {
    * may not be containerd.
    */
   readonly admitsSource?: ((host: string, repository: string) => boolean) | undefined
-  /** Which content is not held, whatever images name it, by its labels in containerd; none if missing. */
+  /** Decides by containerd's labels which content is not held, whatever images name it; by default none. */
   readonly withholds?: (labels: ContentInfo['labels']) => boolean
 }
 
