@@ -1,4 +1,5 @@
 import { closeSync, openSync, read, readSync } from 'node:fs'
+import { setImmediate } from 'node:timers/promises'
 import type { ByteSource } from './byte-source.ts'
 import { freeMemory } from './runtime.ts'
 
@@ -17,8 +18,8 @@ const CHUNK = 256 * 1024
 const SMALL = 64 * 1024
 /** A read that takes fewer milliseconds than this finds its bytes in memory, so the next ones probably do, too. */
 const QUICK = 1
-/** How many of the next reads are then synchronous. After that the event loop gets a turn. */
-const IN_A_ROW = 3
+/** How many reads there are between two turns of the event loop: a client that takes all at once must not hold up others. */
+const IN_A_ROW = 4
 
 /** The bytes of a part of a file. The first read opens it: a source that nobody reads holds no descriptor. */
 export class FileSource implements ByteSource {
@@ -49,15 +50,16 @@ export class FileSource implements ByteSource {
 async function* readPart({ path, start, length }: FilePart): AsyncGenerator<Uint8Array, void> {
   const buffer = Buffer.allocUnsafeSlow(Math.min(CHUNK, length))
   const file = openSync(path, 'r')
-  let synchronous = length <= SMALL ? 1 : 0
+  let isQuick = length <= SMALL
   try {
-    for (let done = 0; done < length; ) {
+    for (let done = 0, reads = 1; done < length; reads++) {
       const part = [file, buffer, 0, Math.min(buffer.length, length - done), start + done] as const
+      // A read in the thread pool may come back within the same turn.
+      if (reads % IN_A_ROW === 0) await setImmediate()
       const since = performance.now()
-      const isSynchronous = synchronous > 0
-      const bytes = isSynchronous ? readSync(...part) : await readLater(...part)
+      const bytes = isQuick ? readSync(...part) : await readLater(...part)
       if (bytes === 0) return
-      synchronous = performance.now() - since > QUICK ? 0 : isSynchronous ? synchronous - 1 : IN_A_ROW
+      isQuick = performance.now() - since < QUICK
       done += bytes
       yield buffer.subarray(0, bytes)
     }
