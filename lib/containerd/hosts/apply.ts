@@ -32,6 +32,7 @@ export async function applyChange({ path, target, before, after, action }: Chang
     await files.create(staged, Buffer.from(after, 'utf8'), before === undefined ? undefined : target)
     await files.rename(staged, target)
   } catch (error) {
+    // Whether or not this succeeds, the first error says what is wrong, and the next write removes what is left.
     await files.unlink(staged).catch(() => undefined)
     throw error
   }
