@@ -8,17 +8,28 @@ import { makeImage, withTemporaryDirectory } from '../../../fixtures/image.ts'
 import { waitFor } from '../../../fixtures/wait.ts'
 
 const OPEN = 'registry.example/team/app:1'
+const OPEN_IMAGE = makeImage({ seed: 1 })
+/** The layers of another image, without its manifest and config. */
+const LAYERS = makeImage({ seed: 2, layers: 20 }).contents.slice(2)
+
+/** Runs with a store that has looked once at a containerd with {@link OPEN}, and looks only once after each change. */
+async function withOpen(
+  containerd: ReturnType<typeof makeContainerd>,
+  use: Parameters<typeof withStore>[2],
+): Promise<void> {
+  containerd.put(...OPEN_IMAGE.contents)
+  containerd.name(OPEN_IMAGE, OPEN)
+  await withStore(containerd, { settleDelays: [] }, async (store, held, removals) => {
+    await waitFor('the first look', () => held.has(OPEN as Key))
+    await use(store, held, removals)
+  })
+}
 
 test('containerd store finds expected content without a look at everything', () =>
   withTemporaryDirectory(async (root) => {
     const containerd = makeContainerd(root)
-    const open = makeImage({ seed: 1 })
-    const layers = makeImage({ seed: 2, layers: 20 }).contents.slice(2)
-    containerd.put(...open.contents)
-    containerd.name(open, OPEN)
-    await withStore(containerd, { settleDelays: [] }, async (store, held) => {
-      await waitFor('the first look', () => held.has(OPEN as Key))
-      for (const layer of layers) {
+    await withOpen(containerd, async (store, held) => {
+      for (const layer of LAYERS) {
         const key = digestKey(layer.descriptor.digest)
         store.expect?.(layer.descriptor.digest)
         containerd.putSilently(layer)
@@ -31,16 +42,12 @@ test('containerd store finds expected content without a look at everything', () 
 test('containerd store finds expected content as soon as containerd reports it, without a look at everything', async () => {
   // Without files, so that nothing else reports it.
   const containerd = makeContainerd()
-  const [open, other] = [makeImage({ seed: 1 }), makeImage({ seed: 3 }).contents.at(-1) ?? assert.fail()]
-  const layers = makeImage({ seed: 2, layers: 20 }).contents.slice(2)
-  containerd.put(...open.contents)
-  containerd.name(open, OPEN)
-  await withStore(containerd, { settleDelays: [] }, async (store, held) => {
-    await waitFor('the first look', () => held.has(OPEN as Key))
+  const other = makeImage({ seed: 3 }).contents.at(-1) ?? assert.fail()
+  await withOpen(containerd, async (store, held) => {
     const look = containerd.holdUp()
-    for (const { descriptor } of layers) store.expect?.(descriptor.digest)
+    for (const { descriptor } of LAYERS) store.expect?.(descriptor.digest)
     await waitFor('a look that hangs', () => containerd.looks.begun === 2)
-    for (const layer of layers) {
+    for (const layer of LAYERS) {
       containerd.putAndTell(layer)
       await waitFor('the layer is told', () => held.has(digestKey(layer.descriptor.digest)))
     }
@@ -53,13 +60,9 @@ test('containerd store finds expected content as soon as containerd reports it, 
 
 test('containerd store finds expected content by looking if there are neither files nor events, and sees it go', async () => {
   const containerd = makeContainerd()
-  const [open, image] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
-  const layer = image.contents.at(-1) ?? assert.fail()
+  const layer = makeImage({ seed: 2 }).contents.at(-1) ?? assert.fail()
   const key = digestKey(layer.descriptor.digest)
-  containerd.put(...open.contents)
-  containerd.name(open, OPEN)
-  await withStore(containerd, { settleDelays: [] }, async (store, held) => {
-    await waitFor('the first look', () => held.has(OPEN as Key))
+  await withOpen(containerd, async (store, held) => {
     store.expect?.(layer.descriptor.digest)
     await waitFor('a look that misses it', () => containerd.looks.begun >= 2)
     containerd.putSilently(layer)
@@ -72,12 +75,8 @@ test('containerd store finds expected content by looking if there are neither fi
 test('containerd store looks at everything when content of an image disappears without an event', () =>
   withTemporaryDirectory(async (root) => {
     const containerd = makeContainerd(root)
-    const open = makeImage({ seed: 1 })
-    const { digest } = open.contents.at(-1)?.descriptor ?? assert.fail()
-    containerd.put(...open.contents)
-    containerd.name(open, OPEN)
-    await withStore(containerd, { settleDelays: [] }, async (_store, held) => {
-      await waitFor('the first look', () => held.has(OPEN as Key))
+    const { digest } = OPEN_IMAGE.contents.at(-1)?.descriptor ?? assert.fail()
+    await withOpen(containerd, async (_store, held) => {
       containerd.unputSilently(digest)
       await waitFor('it is withdrawn', () => !held.has(digestKey(digest)))
       assert.ok(held.has(OPEN as Key))
@@ -87,14 +86,11 @@ test('containerd store looks at everything when content of an image disappears w
 test('containerd store finds expected content that comes later, and keeps it over a look that began earlier', () =>
   withTemporaryDirectory(async (root) => {
     const containerd = makeContainerd(root)
-    const [open, layer] = [makeImage({ seed: 1 }), makeImage({ seed: 2 }).contents.at(-1) ?? assert.fail()]
+    const layer = makeImage({ seed: 2 }).contents.at(-1) ?? assert.fail()
     const key = digestKey(layer.descriptor.digest)
-    containerd.put(...open.contents)
-    containerd.name(open, OPEN)
-    await withStore(containerd, { settleDelays: [] }, async (store, held, removed) => {
-      await waitFor('the first look', () => held.has(OPEN as Key))
+    await withOpen(containerd, async (store, held, removed) => {
       const look = containerd.holdUp()
-      containerd.name(open, `${OPEN}1`)
+      containerd.name(OPEN_IMAGE, `${OPEN}1`)
       await waitFor('the second look', () => containerd.looks.begun === 2)
       store.expect?.(layer.descriptor.digest)
       containerd.putSilently(layer)
@@ -112,12 +108,9 @@ test('containerd store finds expected content that comes later, and keeps it ove
 test('containerd store withdraws expected content that disappears without an event, as after a failed pull', () =>
   withTemporaryDirectory(async (root) => {
     const containerd = makeContainerd(root)
-    const [open, layer] = [makeImage({ seed: 1 }), makeImage({ seed: 2 }).contents.at(-1) ?? assert.fail()]
+    const layer = makeImage({ seed: 2 }).contents.at(-1) ?? assert.fail()
     const key = digestKey(layer.descriptor.digest)
-    containerd.put(...open.contents)
-    containerd.name(open, OPEN)
-    await withStore(containerd, { settleDelays: [] }, async (store, held) => {
-      await waitFor('the first look', () => held.has(OPEN as Key))
+    await withOpen(containerd, async (store, held) => {
       for (const _ of [1, 2]) {
         store.expect?.(layer.descriptor.digest)
         containerd.putSilently(layer)
@@ -132,14 +125,9 @@ test('containerd store withdraws expected content that disappears without an eve
 test('containerd store asks containerd once for a layer of which a file and an event tell, and reads none of it', () =>
   withTemporaryDirectory(async (root) => {
     const containerd = makeContainerd(root)
-    const open = makeImage({ seed: 1 })
-    const layers = makeImage({ seed: 2, layers: 20 }).contents.slice(2)
-    containerd.put(...open.contents)
-    containerd.name(open, OPEN)
-    await withStore(containerd, { settleDelays: [] }, async (store, held) => {
-      await waitFor('the first look', () => held.has(OPEN as Key))
+    await withOpen(containerd, async (store, held) => {
       const { asked, read } = containerd.looks
-      for (const layer of layers) {
+      for (const layer of LAYERS) {
         const { digest } = layer.descriptor
         store.expect?.(digest, 'blob')
         containerd.putAndTell(layer)
@@ -147,7 +135,7 @@ test('containerd store asks containerd once for a layer of which a file and an e
         for (const _ of [1, 2])
           assert.equal((await store.describe(digest, new AbortController().signal))?.mediaType, OCTET_STREAM)
       }
-      assert.equal(containerd.looks.asked - asked, layers.length)
+      assert.equal(containerd.looks.asked - asked, LAYERS.length)
       assert.equal(containerd.looks.read, read)
     })
   }))
