@@ -1,4 +1,3 @@
-import { networkInterfaces } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { rule } from '../containerd/rule.ts'
 import type { Logger } from '../observe/log.ts'
@@ -14,6 +13,7 @@ import type { Settings } from '../settings/settings.ts'
 import { type BootstrapEntry, resolveBootstrap } from '../swarm/members/bootstrap.ts'
 import type { NodeAddress } from '../swarm/node.ts'
 import { LOOPBACK_SWARM_KEY } from '../swarm/topic.ts'
+import { ipv4Addresses } from './own-address.ts'
 
 /**
  * How a door treats this node. `accepts`: both have the same swarm key. `refuses`: their swarm keys differ, or one of them speaks
@@ -97,9 +97,7 @@ export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdent
     async ask(signal: AbortSignal): Promise<readonly AskedDoor[]> {
       signal.throwIfAborted()
       const { port } = settings['peer-listen']
-      const own = new Set(
-        Object.values(networkInterfaces()).flatMap((all) => (all ?? []).map(({ address }) => address)),
-      )
+      const own = new Set(ipv4Addresses().map(({ address }) => address))
       const entries: readonly BootstrapEntry[] = settings.bootstrap ?? []
       const self = { host: settings['advertise-host'] ?? '127.0.0.1', port }
       const known = await bounded(RESOLVE_TIMEOUT, signal, (resolving) =>

@@ -1,4 +1,3 @@
-import { networkInterfaces } from 'node:os'
 import type { Door } from '../http/door.ts'
 import { boundedLog, type Logger } from '../observe/log.ts'
 import { addressOf } from '../platform/address.ts'
@@ -6,6 +5,7 @@ import { listen } from '../platform/listen.ts'
 import type { Handler, Listener, MutualTls, NewcomerBounds } from '../platform/listener.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
 import { joinSwarm, type SwarmDependencies } from '../swarm/swarm.ts'
+import { ipv4Addresses } from './own-address.ts'
 
 /** How many ports to try if any will do: the port must be free for both TCP and UDP. */
 const PORT_ATTEMPTS = 20
@@ -63,8 +63,7 @@ export async function openPeerPort(
 /** The address by which other nodes reach a socket on `host`: `host` itself, or the machine's first non-internal address. */
 function ownAddress(host: string): string {
   if (host !== '0.0.0.0') return host
-  const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? [])
-  const own = addresses.find(({ family, internal }) => family === 'IPv4' && !internal)
+  const own = ipv4Addresses().find(({ internal }) => !internal)
   if (own !== undefined) return own.address
   throw new ConfigurationError(['--advertise-host: this machine has no non-internal IPv4 address: give one'])
 }

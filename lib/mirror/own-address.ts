@@ -5,6 +5,16 @@ import { type Clock, systemClock } from '../platform/clock.ts'
 /** Milliseconds between two looks at this machine's addresses. */
 const INTERVAL = 10_000
 
+/**
+ * This machine's IPv4 addresses and the names of their interfaces. A look costs a system call for each interface, of which a node
+ * with many pods has hundreds.
+ */
+export function ipv4Addresses(interfaces = networkInterfaces) {
+  return Object.entries(interfaces()).flatMap(([name, all = []]) =>
+    all.filter(({ family }) => family === 'IPv4').map(({ address, internal }) => ({ name, address, internal })),
+  )
+}
+
 export interface OwnAddressDependencies {
   readonly readiness: Readiness
   /** Called if the interface has another address instead, and the person who started the mirror has not named the old one. */
@@ -26,19 +36,14 @@ export function watchOwnAddress(
   { readiness, onChanged, interfaces = networkInterfaces, clock = systemClock }: OwnAddressDependencies,
 ) {
   const lost = readiness.wait()
-  // One look costs a system call for each interface, of which a node with many pods has hundreds.
-  const addresses = () =>
-    Object.entries(interfaces()).flatMap(([name, all = []]) =>
-      all.filter(({ family }) => family === 'IPv4').map(({ address }) => ({ name, address })),
-    )
-  const own = addresses().find(({ address }) => address === host)
+  const own = ipv4Addresses(interfaces).find(({ address }) => address === host)
   // Behind NAT, and in a pod with a network of its own, the address belongs to another machine or network.
   if (own === undefined) return { close: () => undefined }
   const { name } = own
   let cancel = clock.after(INTERVAL, look)
 
   function look(): void {
-    const all = addresses()
+    const all = ipv4Addresses(interfaces)
     const isThere = all.some(({ address }) => address === host)
     const other = all.find((one) => one.name === name)?.address
     if (isThere) lost.over()
