@@ -64,12 +64,10 @@ export function createContentFiles(dependencies: {
     }
     const directory = join(root, 'ingest')
     const names = namesIn(directory)
-    for (const name of ingests.keys()) {
-      if (names.includes(name)) continue
-      ingests.delete(name)
-      // Deno may report nothing in a directory that is removed.
-      for (const arrival of arrivals) arrival.look()
-    }
+    const gone = [...ingests.keys()].filter((name) => !names.includes(name))
+    for (const name of gone) ingests.delete(name)
+    // Deno may report nothing in a directory that is removed.
+    if (gone.length > 0) for (const arrival of arrivals) arrival.look()
     for (const name of names) {
       if (ingests.has(name)) continue
       ingests.set(name, undefined)
