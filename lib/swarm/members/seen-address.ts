@@ -13,20 +13,20 @@ const RIGHT_LIFE = 60_000
  */
 export function createSeenAddress(self: NodeAddress, readiness: Readiness, clock: Pick<Clock, 'now'>) {
   const misplaced = readiness.wait()
+  const isOwn = ({ host, port }: NodeAddress) => host === self.host && port === self.port
   let rightAt = Number.NEGATIVE_INFINITY
 
   /** Call this when the node `by` has seen this node at `address`. */
   return (address: NodeAddress, by: NodeAddress): void => {
-    const [seen, own] = [addressOf(address), addressOf(self)]
     // What this node sends to itself takes another way.
-    if (addressOf(by) === own) return
+    if (isOwn(by)) return
     const now = clock.now()
-    if (seen === own) {
+    if (isOwn(address)) {
       rightAt = now
       if (misplaced.reasons.length > 0) misplaced.over()
     } else if (now - rightAt > RIGHT_LIFE) {
       misplaced.for(
-        `others see this node at ${seen}, but it announces ${own} (--advertise-host): they can get nothing from it`,
+        `others see this node at ${addressOf(address)}, but it announces ${addressOf(self)} (--advertise-host): they can get nothing from it`,
       )
     }
   }
