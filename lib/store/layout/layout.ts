@@ -169,12 +169,13 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   /** However slow the reading is and however many events come, only one reading runs at a time, and one more after it. */
   function look(): void {
     if (isRunning) return
-    running = reread(hasChanged)
+    running = reread()
   }
 
-  /** @param isDue whether all is read although nothing seems to have changed */
-  async function reread(isDue: boolean): Promise<void> {
+  async function reread(): Promise<void> {
     isRunning = true
+    // After an event all is read, even if nothing seems to have changed.
+    const isDue = hasChanged
     hasChanged = false
     try {
       const now = await traceOf(dir)
