@@ -45,7 +45,7 @@ export class GrowingFile extends Growth implements Arrival {
       () => this.#poll(),
     )
     // At once, because callers ask what was already there before there is any event.
-    this.look()
+    this.#look()
     void this.#begin()
   }
 
@@ -71,7 +71,7 @@ export class GrowingFile extends Growth implements Arrival {
           // The writer has started over, or another writer was faster.
           if (++empty > EMPTY_READS) throw this.#error()
           await this.#closeFile(file)
-          this.look()
+          this.#look()
           file = await this.#openFile()
         }
       }
@@ -86,8 +86,24 @@ export class GrowingFile extends Growth implements Arrival {
     for (const file of this.#open) void this.#closeFile(file)
   }
 
-  /** Looks now, as after each event of its directory. */
-  look(): void {
+  async #begin(): Promise<void> {
+    const directory = dirname(this.#place.growing)
+    // Also the parent, since Deno may report nothing else when a directory is removed. If this fails, so does the look.
+    await this.#watcher.cover([directory, dirname(directory)]).catch(() => undefined)
+    this.#look()
+  }
+
+  #hear(): void {
+    this.#look()
+    clearTimeout(this.#secondLook)
+    if (this.state === 'growing') this.#secondLook = setTimeout(() => this.#look(), SECOND_LOOK_DELAY)
+  }
+
+  #poll(): void {
+    if (this.state === 'growing') this.#polling ??= setInterval(() => this.#look(), POLL_INTERVAL)
+  }
+
+  #look(): void {
     const { growing, complete, size } = this.#place
     if (this.state !== 'growing') return
     try {
@@ -104,23 +120,6 @@ export class GrowingFile extends Growth implements Arrival {
       this.#failure = error
       this.finish('aborted')
     }
-  }
-
-  async #begin(): Promise<void> {
-    const directory = dirname(this.#place.growing)
-    // If this fails, so does the look.
-    await this.#watcher.cover([directory]).catch(() => undefined)
-    this.look()
-  }
-
-  #hear(): void {
-    this.look()
-    clearTimeout(this.#secondLook)
-    if (this.state === 'growing') this.#secondLook = setTimeout(() => this.look(), SECOND_LOOK_DELAY)
-  }
-
-  #poll(): void {
-    if (this.state === 'growing') this.#polling ??= setInterval(() => this.look(), POLL_INTERVAL)
   }
 
   override finish(end: 'committed' | 'aborted'): void {
