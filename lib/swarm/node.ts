@@ -31,6 +31,9 @@ export function prefixOf(id: Uint8Array): number {
   return (((id[0] ?? 0) << 24) | ((id[1] ?? 0) << 16) | ((id[2] ?? 0) << 8) | (id[3] ?? 0)) >>> 0
 }
 
+/** How many prefixes there are. */
+export const PREFIXES = 2 ** 32
+
 /** The distance of two prefixes in Kademlia's metric. */
 export function prefixDistance(a: number, b: number): number {
   return (a ^ b) >>> 0

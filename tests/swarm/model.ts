@@ -3,7 +3,7 @@
  * prints it as the tables of lib/swarm/scale.md.
  */
 import { REFRESH_PERIOD, REPLICAS } from '../../lib/swarm/announce/announcer.ts'
-import { GATHERING } from '../../lib/swarm/announce/schedule.ts'
+import { PARTS } from '../../lib/swarm/announce/schedule.ts'
 import { SILENCE } from '../../lib/swarm/dht/network-map.ts'
 import { MOST_TOPICS } from '../../lib/swarm/dht/rpc.ts'
 import { INTERVAL, RATE } from '../../lib/swarm/members/discovery.ts'
@@ -16,8 +16,8 @@ export const SETTINGS = {
   replicas: REPLICAS,
   /** A node announces everything that it holds again within this time. */
   refreshPeriod: REFRESH_PERIOD / 1_000,
-  /** How long due keys gather, and how many go to a node at a time. */
-  gathering: (GATHERING * REFRESH_PERIOD) / 1_000,
+  /** The time between two parts of the key space, and how many keys go to a node at a time. */
+  gathering: REFRESH_PERIOD / PARTS / 1_000,
   batch: MOST_TOPICS,
   /** How often a node asks every other one for its neighbourhood, and how many it asks per second at most. */
   scoutInterval: INTERVAL / 1_000,
@@ -91,7 +91,7 @@ export function loadOf(nodes: number, digests: number): Load {
   const replicas = Math.min(SETTINGS.replicas, nodes)
   const copies = digests * replicas
   const stores = copies / SETTINGS.refreshPeriod
-  // Gathered keys go to the nodes that the sweep passes meanwhile, and those around them, each of which first gives a token.
+  // The keys of a part go to the nodes of that part, and those around them, each of which first gives a token.
   const gathered = stores * SETTINGS.gathering
   const receivers = Math.min(nodes, (nodes * SETTINGS.gathering) / SETTINGS.refreshPeriod + 2 * replicas, gathered)
   const tokens = receivers / SETTINGS.gathering

@@ -2,9 +2,8 @@ import type { Key } from '../../oci/key.ts'
 import { unlessAborted } from '../../platform/abort.ts'
 import type { KnownNode, NetworkMap } from '../dht/network-map.ts'
 import { MOST_TOPICS, type StoreOutcome } from '../dht/rpc.ts'
-import { prefixDistance } from '../node.ts'
+import { PREFIXES, prefixDistance } from '../node.ts'
 import { LANES, type Lane, Placement } from './placement.ts'
-import { Sweep } from './sweep.ts'
 
 export interface ScheduleOptions {
   /** How many nodes, the closest ones to its topic, store a key. */
@@ -30,9 +29,12 @@ interface Open {
   readonly byNode: Map<KnownNode, Placement[]>
 }
 
-/** The part of a period for which due keys wait for others that go to the same nodes: half a minute. */
-export const GATHERING = 1 / 40
-/** A key that was announced within this part of a period is not due yet when the sweep passes it. */
+/**
+ * The parts of the key space, of which one after the other is announced again within a period: one every half a minute. Keys of
+ * one part have the same closest nodes, so few requests, and few tokens, are needed.
+ */
+export const PARTS = 40
+/** A key that was announced within this share of a period is not due yet when its part is. */
 const YOUNG = 0.1
 /** How many groups of placements one call looks at before it gives up. */
 const MOST_LOOKED_AT = 4
@@ -49,8 +51,11 @@ export class Schedule {
   readonly #map: NetworkMap
   readonly #topicOf: (key: Key) => Uint8Array
   readonly #options: ScheduleOptions
+  readonly #random: () => number
   readonly #placements = new Map<Key, Placement>()
-  readonly #sweep: Sweep
+  /** The part that is announced again next, and when. */
+  #part = 0
+  #partAt = 0
   readonly #lanes: Record<Lane, Placement[]> = { withdrawals: [], fresh: [], repair: [], refresh: [] }
   #open: Open | undefined
   /** Placements whose announcement or withdrawal is not complete. */
@@ -61,8 +66,8 @@ export class Schedule {
   constructor(map: NetworkMap, topicOf: (key: Key) => Uint8Array, random: () => number, options: ScheduleOptions) {
     this.#map = map
     this.#topicOf = topicOf
+    this.#random = random
     this.#options = options
-    this.#sweep = new Sweep(options.refreshPeriod, random)
   }
 
   /** How many keys are kept announced. */
@@ -87,21 +92,24 @@ export class Schedule {
     return LANES.find((lane) => this.#isWaiting(lane))
   }
 
-  /** When the keys that are due to be announced again have gathered; infinite if there are none. */
+  /** When the next part of the key space is due to be announced again; infinite if there are no keys. */
   get refreshAt(): number {
-    return this.#sweep.dueAt + GATHERING * this.#options.refreshPeriod
+    return this.#placements.size === 0 ? Number.POSITIVE_INFINITY : this.#partAt
   }
 
   advertise(keys: Iterable<Key>, now: number): void {
     const fresh: Placement[] = []
-    const added: Placement[] = []
+    if (this.#placements.size === 0) {
+      // At random, or all nodes that start together would send to the same ones.
+      this.#part = Math.floor(this.#random() * PARTS)
+      this.#partAt = now + this.#options.refreshPeriod / PARTS
+    }
     for (const key of keys) {
       let placement = this.#placements.get(key)
       if (placement?.wanted) continue
       if (placement === undefined) {
         placement = new Placement(key, this.#topicOf(key), now)
         this.#placements.set(key, placement)
-        added.push(placement)
       }
       placement.wanted = true
       placement.since = now
@@ -109,7 +117,6 @@ export class Schedule {
       fresh.push(placement)
     }
     this.#moveAll(fresh, 'fresh')
-    if (added.length > 0) this.#sweep.add(added, now)
   }
 
   withdraw(keys: Iterable<Key>): void {
@@ -198,7 +205,6 @@ export class Schedule {
 
   /** Forgets all keys. */
   clear(): void {
-    for (const placement of this.#placements.values()) this.#sweep.delete(placement)
     for (const lane of LANES) this.#lanes[lane] = []
     this.#placements.clear()
     this.#unsettled.clear()
@@ -257,16 +263,23 @@ export class Schedule {
 
   /** Queues the placements that are due to be announced again. @returns the lane in which they wait, if there are any */
   #refresh(now: number): Lane | undefined {
-    const { refreshPeriod, recordLife } = this.#options
     if (this.refreshAt > now) return undefined
-    for (let placement = this.#sweep.take(now); placement !== undefined; placement = this.#sweep.take(now)) {
-      if (!placement.wanted) continue
-      this.#refreshed++
+    const { refreshPeriod, recordLife } = this.#options
+    const first = this.#part
+    const passed = Math.floor(((now - this.#partAt) * PARTS) / refreshPeriod) + 1
+    this.#part = (first + passed) % PARTS
+    this.#partAt += (passed * refreshPeriod) / PARTS
+    const due: Placement[] = []
+    for (const placement of this.#placements.values()) {
+      const part = Math.floor((placement.prefix / PREFIXES) * PARTS)
+      if (!placement.wanted || (part - first + PARTS) % PARTS >= passed) continue
       placement.expire(now - recordLife)
       if (now - placement.since < YOUNG * refreshPeriod) continue
       placement.renew(now)
-      this.#move(placement, 'refresh')
+      due.push(placement)
     }
+    this.#refreshed += due.length
+    this.#moveAll(due, 'refresh')
     return this.urgency
   }
 
@@ -311,7 +324,6 @@ export class Schedule {
       // The key may have been advertised again since, with another placement.
       if (this.#placements.get(placement.key) === placement) this.#placements.delete(placement.key)
       this.#move(placement, undefined)
-      this.#sweep.delete(placement)
     }
     if (!this.#unsettled.delete(placement) || this.#unsettled.size > 0) return
     this.#settled.resolve()

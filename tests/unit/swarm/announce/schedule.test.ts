@@ -115,6 +115,48 @@ test('Schedule says when a key is due to be announced again, and sends nothing b
   }
 })
 
+test('Schedule announces every key again within a period, however time passes and keys come and go', () => {
+  const step = fc.record({
+    pass: fc.double({ min: 0, max: PERIOD / 2, noNaN: true }),
+    add: fc.nat(3),
+    remove: fc.boolean(),
+  })
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const { schedule, sendAll } = scheduling(1)
+      const last = new Map<Key, number>()
+      let now = 0
+      for (const [at, { pass, add, remove }] of steps.entries()) {
+        now += pass
+        for (const { placements } of sendAll(now)) for (const { key: of } of placements) last.set(of, now)
+        // A young key waits for the next turn of its part.
+        for (const [of, sentAt] of last) assert.ok(now - sentAt <= 1.1 * PERIOD + pass, `${of} after ${now - sentAt}`)
+        const added = keys(at * 10, at * 10 + add)
+        schedule.advertise(added, now)
+        for (const of of added) last.set(of, now)
+        const [oldest] = last.keys()
+        if (!remove || oldest === undefined) continue
+        schedule.withdraw([oldest])
+        sendAll(now)
+        last.delete(oldest)
+      }
+    }),
+  )
+})
+
+test('Schedule sends every key only once after a standstill of many periods, in the order of the key space', () => {
+  const { schedule, sendAll } = scheduling(1)
+  schedule.advertise(keys(0, 100), 0)
+  sendAll(0)
+  const sent = sendAll(50 * PERIOD).flatMap(({ placements }) => placements.map(({ prefix }) => prefix))
+  assert.equal(sent.length, 100)
+  assert.deepEqual(
+    sent,
+    [...sent].sort((a, b) => a - b),
+  )
+  assert.equal(schedule.refreshed, 100)
+})
+
 test('Schedule sends nothing to a node that is silent until it answers, and elsewhere once it is lost', () => {
   const { map, schedule, sendAll } = scheduling(9, 8)
   const [silent, lost] = map.closest(topicOf(key('a')), 2)
