@@ -1,4 +1,5 @@
 import { promises as dns, type LookupAddress } from 'node:dns'
+import { type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http'
 import { BlockList, connect, isIP, isIPv6, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { bounded, onAbort, unlessAborted } from '../platform/abort.ts'
@@ -34,8 +35,6 @@ export type Probe = (host: UpstreamHost, isKnown: boolean, time: number, signal:
 
 /** How many addresses of a name are tried; each gets its share of the time. */
 const MOST_ADDRESSES = 4
-/** Bytes of a head after which its first line must be enough. */
-const LONGEST_HEAD = 4_096
 /**
  * How many names are looked up at the same time, for known registries and for others, which must not block the known ones. On
  * Node each lookup takes one of four threads, which files need as well, and keeps it as long as the system's resolver waits for
@@ -46,13 +45,10 @@ const MOST_LOOKUPS = { known: 2, others: 1 } as const
 /** Thrown if a host may not be asked, with the reason. */
 class Unasked extends Error {}
 
-type Lookup = (name: string, signal: AbortSignal) => Promise<string[]>
-
-/** Returns the addresses that this node may connect to; throws {@link Unasked} if there are none. */
-type Guard = (addresses: readonly string[]) => readonly string[]
+type Lookup = (name: string, signal: AbortSignal) => Promise<readonly string[]>
 
 /**
- * Makes a probe that sends `GET <base>/` without credentials and looks at the first line of the answer.
+ * Makes a probe that sends `GET <base>/` without credentials and looks at the status of the answer.
  *
  * Without `ca` the certificate is not verified. containerd verifies it with the authorities of its machine, which this process
  * may not see. The probe sends nothing secret and uses nothing of the answer.
@@ -62,85 +58,55 @@ export function createProbe(settings: ProxySettings): Probe {
   const lookupKnown = createLookup(MOST_LOOKUPS.known)
   const lookupOther = createLookup(MOST_LOOKUPS.others)
 
-  /** Connects to a host or its proxy, at the first address that accepts the connection. */
-  async function dial(
-    { hostname, port, protocol }: URL,
-    { lookup, guard }: { readonly lookup: Lookup; readonly guard: Guard },
-    time: number,
-    signal: AbortSignal,
-  ) {
-    const name = bare(hostname)
-    const addresses = guard(isIP(name) === 0 ? await lookup(name, signal) : [name]).slice(0, MOST_ADDRESSES)
-    const target = { port: Number(port) || (protocol === 'https:' ? 443 : 80) }
-    let failure: unknown
-    for (const host of addresses) {
-      try {
-        const open = (over: AbortSignal) => opened(connect({ host, ...target }), 'connect', over)
-        return await bounded(time / addresses.length, signal, open)
-      } catch (error) {
-        signal.throwIfAborted()
-        failure = error
-      }
-    }
-    throw failure
-  }
-
-  async function ask(host: UpstreamHost, lookup: Lookup, time: number, sockets: DisposableStack, signal: AbortSignal) {
+  async function ask(host: UpstreamHost, isKnown: boolean, time: number, signal: AbortSignal): Promise<ProbeResult> {
     const url = new URL(`${host.url}/`)
     const isSecure = url.protocol === 'https:'
     const name = bare(url.hostname)
-    const guard: Guard = (addresses) => {
-      const allowed = addresses.filter((address) => host.isNamed || !isReserved(address))
-      if (allowed.length === 0) throw new Unasked(`${name} is a reserved address, and no hosts.toml names it`)
-      return allowed
+    const allowed = (addresses: readonly string[]) => {
+      const open = addresses.filter((address) => host.isNamed || !isReserved(address))
+      if (open.length === 0) throw new Unasked(`${name} is a reserved address, and no hosts.toml names it`)
+      return open
     }
+    const lookup: Lookup = async (name) => allowed(await (isKnown ? lookupKnown : lookupOther)(name, signal))
     const proxy = proxyFor(url)
     if (proxy !== undefined && proxy.protocol !== 'http:')
       throw new Unasked(`it is behind a proxy of ${proxy.protocol}`)
+    if (isIP(name) !== 0) allowed([name])
+
+    using sockets = new DisposableStack()
+    // Requests report errors. Those that come later, when nobody waits any more, must not end the process.
+    const kept = <S extends Socket>(socket: S): S =>
+      sockets.adopt(socket.on('error', ignored), (over) => over.destroy())
     // The proxy looks up names itself.
-    if (isIP(name) !== 0) guard([name])
-    const direct = { lookup, guard }
-    const way =
-      proxy === undefined ? direct : { lookup: lookupKnown, guard: (addresses: readonly string[]) => addresses }
-    let socket = await dial(proxy ?? url, way, time, signal)
-    sockets.defer(() => socket.destroy())
+    let socket: Socket = kept(
+      proxy === undefined ? dial(url, lookup, time, signal) : dial(proxy, lookupKnown, time, signal),
+    )
     const login = `${decodeURIComponent(proxy?.username ?? '')}:${decodeURIComponent(proxy?.password ?? '')}`
-    const forProxy = login === ':' ? '' : `Proxy-Authorization: Basic ${Buffer.from(login).toString('base64')}\r\n`
+    const forProxy = login === ':' ? {} : { 'Proxy-Authorization': `Basic ${Buffer.from(login).toString('base64')}` }
     if (proxy !== undefined && isSecure) {
-      const target = `${url.hostname}:${url.port || 443}`
-      const status = await statusOf(socket, `CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n${forProxy}`, signal)
+      const path = `${url.hostname}:${url.port || 443}`
+      const headers = { Host: path, Connection: 'keep-alive', ...forProxy }
+      const status = await statusOf(socket, { method: 'CONNECT', path, headers }, signal)
       if (status === 407) throw new Unasked('its proxy demands a login')
-      if (status >= 300) return { state: 'silent', reason: `the proxy answers ${status}` } as const
+      if (status >= 300) return { state: 'silent', reason: `the proxy answers ${status}` }
     }
     if (isSecure) {
       const { ca, cert, key } = host
-      const trust = {
-        ca: ca && [...ca],
-        cert: cert && [...cert],
-        key: key && [...key],
-        rejectUnauthorized: ca !== undefined,
-      }
+      const trust = { ca: ca && [...ca], cert: cert && [...cert], key: key && [...key], rejectUnauthorized: !!ca }
       const names = { host: name, servername: isIP(name) === 0 ? name : '' }
-      const plain = socket
-      sockets.defer(() => plain.destroy())
-      socket = await opened(
-        connectTls({ ...trust, ...names, ALPNProtocols: ['http/1.1'], socket }),
-        'secureConnect',
-        signal,
-      )
+      socket = kept(connectTls({ ...trust, ...names, ALPNProtocols: ['http/1.1'], socket }))
     }
     const isAbsolute = proxy !== undefined && !isSecure
-    const line = `GET ${isAbsolute ? url.href : url.pathname} HTTP/1.1\r\nHost: ${url.host}\r\n`
-    const rest = 'User-Agent: swarmirror\r\nAccept: */*\r\nConnection: close\r\n'
-    const status = await statusOf(socket, `${line}${rest}${isAbsolute ? forProxy : ''}`, signal)
-    return { state: status < 500 ? 'answers' : 'silent', reason: `it answers ${status}` } as const
+    const path = isAbsolute ? url.href : url.pathname
+    const plain = { Host: url.host, 'User-Agent': 'swarmirror', Accept: '*/*', Connection: 'close' }
+    const headers = isAbsolute ? { ...plain, ...forProxy } : plain
+    const status = await statusOf(socket, { method: 'GET', path, headers }, signal)
+    return { state: status < 500 ? 'answers' : 'silent', reason: `it answers ${status}` }
   }
 
   return async (host, isKnown, time, signal) => {
-    const lookup = isKnown ? lookupKnown : lookupOther
-    using sockets = new DisposableStack()
     try {
-      return await bounded(time, signal, (over) => ask(host, lookup, time, sockets, over))
+      return await bounded(time, signal, (over) => ask(host, isKnown, time, over))
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof Unasked) return { state: 'unasked', reason: error.message }
@@ -149,6 +115,26 @@ export function createProbe(settings: ProxySettings): Probe {
       return { state: 'silent', reason: name === 'TimeoutError' ? `no answer within ${time} ms` : message }
     }
   }
+}
+
+const ignored = () => undefined
+
+/** Begins to connect to a host. If one of its addresses does not accept in its share of the time, the next one is tried too. */
+function dial({ hostname, port, protocol }: URL, lookup: Lookup, time: number, signal: AbortSignal): Socket {
+  return connect({
+    host: bare(hostname),
+    port: Number(port) || (protocol === 'https:' ? 443 : 80),
+    autoSelectFamily: true,
+    autoSelectFamilyAttemptTimeout: Math.ceil(time / MOST_ADDRESSES),
+    lookup: (name, _, found) => {
+      const all = (addresses: readonly string[]) =>
+        addresses.slice(0, MOST_ADDRESSES).map((address) => ({ address, family: isIP(address) }))
+      lookup(name, signal).then(
+        (addresses) => found(null, all(addresses)),
+        (error) => found(error, []),
+      )
+    },
+  })
 }
 
 /** Looks up names with the system's resolver: a few at a time, and each name only once at a time. IPv4 comes first. */
@@ -165,50 +151,24 @@ function createLookup(most: number): Lookup {
   }
 }
 
-/** Waits until a socket is open; destroys it if it does not open in time. */
-async function opened(socket: Socket, event: 'connect' | 'secureConnect', signal: AbortSignal): Promise<Socket> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>()
-  using _ = onAbort(signal, () => reject(signal.reason))
-  socket.once(event, resolve)
-  // This listener stays, because a later error without a listener would end the process.
-  socket.on('error', reject)
-  socket.once('close', () => reject(new Error('the connection was closed')))
-  try {
-    await promise
-    return socket
-  } catch (error) {
-    socket.destroy()
-    throw error
-  }
-}
-
-/**
- * Sends a GET or CONNECT and returns the status of the answer. It waits for the whole head, because after a CONNECT another
- * protocol follows.
- */
-async function statusOf(socket: Socket, head: string, signal: AbortSignal): Promise<number> {
+/** Sends a request over a socket as soon as it is open, and returns the status of the answer. */
+async function statusOf(
+  socket: Socket,
+  message: { readonly method: 'GET' | 'CONNECT'; readonly path: string; readonly headers: OutgoingHttpHeaders },
+  signal: AbortSignal,
+): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>()
   using _ = onAbort(signal, () => reject(signal.reason))
-  let answer = ''
-  const read = (chunk: Buffer) => {
-    answer += chunk.toString('latin1')
-    const [, status] = /^HTTP\/1\.[01] (\d{3})\b/.exec(answer) ?? []
-    const isWhole = answer.includes('\r\n\r\n') || answer.length > LONGEST_HEAD
-    if (isWhole && status !== undefined) resolve(Number(status))
-    else if (isWhole) reject(new Error('the answer is not HTTP'))
-  }
-  const closed = () => reject(new Error('the connection was closed before an answer'))
-  socket.on('data', read)
-  // An error comes before `close`. The listener of `opened` keeps it from ending the process; this one ends the waiting.
-  socket.once('error', reject)
-  socket.once('close', closed)
-  socket.write(`${head}\r\n`)
-  try {
-    return await promise
-  } finally {
-    socket.off('data', read)
-    socket.off('close', closed)
-  }
+  const asked = request({ ...message, createConnection: () => socket })
+  const answered = ({ statusCode = 0 }: IncomingMessage) => resolve(statusCode)
+  asked.once('response', answered)
+  asked.once('connect', answered)
+  asked.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'ECONNRESET') reject(new Error('the connection was closed before an answer', { cause: error }))
+    else reject(error.code?.startsWith('HPE_') ? new Error('the answer is not HTTP', { cause: error }) : error)
+  })
+  asked.end()
+  return await promise
 }
 
 /**

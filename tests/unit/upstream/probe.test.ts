@@ -235,7 +235,10 @@ test('createProbe asks through the proxy, over HTTP with the whole URL and over 
         const host = { url: 'https://registry.invalid:5000/v2', isNamed: false }
         const result = await probeOf(host, { https: `127.0.0.1:${port}` })
         assert.equal(result.reason, 'it answers 401')
-        assert.match(received(), /^CONNECT registry\.invalid:5000 HTTP\/1\.1\r\nHost: registry\.invalid:5000\r\n\r\n/)
+        assert.match(
+          received(),
+          /^CONNECT registry\.invalid:5000 HTTP\/1\.1\r\nHost: registry\.invalid:5000\r\nConnection: keep-alive\r\n\r\n/,
+        )
         assert.doesNotMatch(received(), /\/v2\//)
         assert.equal(secure.received().split('\r\n')[0], 'GET /v2/ HTTP/1.1')
       }),
