@@ -110,8 +110,10 @@ export function createProbe(settings: ProxySettings): Probe {
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof Unasked) return { state: 'unasked', reason: error.message }
-      if (!(error instanceof Error)) throw error
-      const { name, message } = error
+      // If no address accepts, there is an error for each.
+      const last: unknown = error instanceof AggregateError ? error.errors.at(-1) : error
+      if (!(last instanceof Error)) throw error
+      const { name, message } = last
       return { state: 'silent', reason: name === 'TimeoutError' ? `no answer within ${time} ms` : message }
     }
   }

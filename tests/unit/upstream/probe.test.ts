@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
+import { promises } from 'node:dns'
 import type { AddressInfo } from 'node:net'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { test } from 'node:test'
@@ -141,6 +142,26 @@ test('createProbe: a registry that refuses connections, or whose name does not r
   const unknown = await probeOf(at(1, { url: 'https://registry.invalid/v2', isNamed: false }))
   assert.equal(unknown.state, 'silent')
   assert.notEqual(unknown.reason, '')
+})
+
+test('createProbe tries the addresses of a name, and says why the last one failed', async () => {
+  const lookup = promises.lookup
+  const addresses = ['127.0.0.2', '127.0.0.1'].map((address) => ({ address, family: 4 }))
+  Object.assign(promises, { lookup: async () => addresses })
+  try {
+    let free = 0
+    await withServer(createServer(), ok, async ({ port }) => {
+      free = port
+      assert.equal((await probeOf(at(port, { url: `http://two.example:${port}/v2` }))).reason, 'it answers 401')
+    })
+    for (const scheme of ['http', 'https']) {
+      const { state, reason } = await probeOf(at(free, { url: `${scheme}://two.example:${free}/v2` }))
+      assert.equal(state, 'silent')
+      assert.match(reason, /ECONNREFUSED.*127\.0\.0\.1/)
+    }
+  } finally {
+    Object.assign(promises, { lookup })
+  }
 })
 
 test('createProbe verifies a certificate only where hosts.toml names its authority', async () => {
