@@ -60,8 +60,10 @@ export async function listenOnNode(handler: Handler, options: ListenOptions): Pr
     turns.set(incoming.socket, exchange.admission.ended)
     await before
     if (incoming.socket.destroyed) return RESPONSE_ALREADY_SENT
-    if (closing) outgoing.setHeader('connection', 'close')
-    const { method = '', url = '' } = incoming
+    const { method = '', url = '', headers } = incoming
+    // Node would throw an endless body away for minutes, with a whole core. @hono/node-server ends those of other methods.
+    const hasBody = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+    if (closing || (hasBody && /^(?:GET|HEAD)$/.test(method))) outgoing.setHeader('connection', 'close')
     await respond(
       () => malformedAnswer(request, pathOf(url)) ?? handler(request, exchange.admission),
       new NodeClient(incoming, outgoing),
