@@ -232,7 +232,7 @@ export class Downloads {
     renewLater()
     void begun.then(() => {
       download.begun = { at: clock.now(), written: arrival.written }
-      // If it is complete, keepers hear in a moment that it is held.
+      // If it is complete, its announcement says so in a moment.
       if (!stop.signal.aborted && arrival.written > 0 && !download.hasAll) renew()
     })
     const end = await arrival.ended

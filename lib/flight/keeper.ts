@@ -11,11 +11,6 @@ export const LEASE = 10_000
 export const RENEWAL = 3_000
 /** Milliseconds after its last word in which others are still sent to a node that has no byte yet. */
 export const FRESH = RENEWAL + 1_000
-/**
- * Milliseconds for which a keeper names a node that has said that it holds a digest. After that, lookups find its announcement,
- * and it may have removed the content.
- */
-const HOLDER_LIFE = 60_000
 
 /**
  * A digest counts as refused by upstream when two nodes get no byte of it within this many milliseconds: a single one may have
@@ -33,15 +28,14 @@ export const PAIR = 2
 
 /** How many digests a keeper knows at most; it drops the oldest first. Some 300 images of a dozen layers. */
 const MOST_DIGESTS = 4_096
-/** How many nodes a keeper knows that are getting one digest, or hold it. */
+/** How many nodes a keeper knows that are getting one digest. */
 const MOST_NODES = 2_048
 /** The same for all digests together, at some 200 bytes each. */
 const MOST_ENTRIES = 32_768
 
-/** A node that is getting a digest, is about to get it, or has said that it holds it. */
+/** A node that is getting a digest, or is about to get it. */
 interface Entry {
   readonly peer: Peer
-  readonly holds: boolean
   /** Address of the node that it follows; `undefined` if it goes upstream. */
   parent: string | undefined
   /** Whether others may follow it. */
@@ -70,8 +64,10 @@ interface Place {
 type Places = ReadonlyMap<string, Place>
 
 interface Content {
-  /** By address. Among the holders, the one that was named last is at the end. */
+  /** By address. */
   readonly entries: Map<string, Entry>
+  /** The holders to which followers were moved, until all have had their turn. */
+  readonly named: Set<string>
   /** The last node that got no byte of it from upstream. */
   refused?: { readonly by: string; readonly at: number } | undefined
   /** Until then nobody follows anybody, because upstream refuses it. */
@@ -81,9 +77,9 @@ interface Content {
 }
 
 /**
- * What a node knows, in memory, of the digests that it keeps: who is getting them, from whom, and who holds them by now. It
- * decides who goes upstream, and whom each other node follows: one with room and as few nodes as possible above it. Most nodes
- * have room for one follower, so they form a line.
+ * What a node knows, in memory, of the digests that it keeps: who is getting them, and from whom. It decides who goes upstream,
+ * and whom each other node follows: one with room and as few nodes as possible above it. Most nodes have room for one follower,
+ * so they form a line. A node that announces a digest is done with it.
  */
 export class Keeper {
   readonly #clock: Pick<Clock, 'now'>
@@ -97,14 +93,13 @@ export class Keeper {
 
   /** How many nodes are getting something, as far as it knows. Some of them may be done. */
   get size(): number {
-    const all = [...this.#contents.values()].flatMap(({ entries }) => [...entries.values()])
-    return all.filter(({ holds }) => !holds).length
+    return this.#entries
   }
 
   /** @param known the nodes that have announced it */
   ask({ digest, gives: canGive, leads, resumes, not }: Omit<Ask, 'kind'>, from: Peer, known: Known): Placing {
     const now = this.#clock.now()
-    const content = this.#content(digest)
+    const content = this.#content(digest, known)
     const { entries } = content
     const own = addressOf(from)
     const tried = new Set(not.map(addressOf))
@@ -112,12 +107,8 @@ export class Keeper {
       const left = entries.get(address)
       if (left !== undefined) left.wasLeft = true
     }
-    const told = [...entries.values()].filter(({ holds }) => holds)
-    // Nodes that have announced it come in random order, the others take turns.
-    const all = new Map([...known.peers, ...told.map(({ peer }) => peer)].map((peer) => [addressOf(peer), peer]))
-    for (const address of [own, ...tried]) all.delete(address)
-    const holders = [...all.values()].slice(0, MOST_HOLDERS)
-    for (const holder of told) if (holders.includes(holder.peer)) nameLast(entries, holder)
+    const isOther = (address: string) => address !== own && !tried.has(address)
+    const holders = known.peers.filter((peer) => isOther(addressOf(peer))).slice(0, MOST_HOLDERS)
     const isAlone = isAfter(content.aloneUntil, now)
     const isDoubted = isAfter(content.doubtedUntil, now)
     // Its earlier bytes may be the wrong ones.
@@ -133,23 +124,25 @@ export class Keeper {
       const entry = this.#enter(content, from, { parent: giver && addressOf(giver), gives })
       if (!resumes) entry.gives = gives
     } else this.#remove(content, own)
-    const held = Math.max(holders.length, known.count)
     const isRefused = isRecent(content.refused, now)
     return {
-      ...{ kind: 'place', holders, held, crowd, isWhole: known.isWhole },
+      ...{ kind: 'place', holders, held: known.peers.length, crowd, isWhole: known.isWhole },
       ...{ ...(parent && { parent }), ...(isRefused && { isRefused }), ...(mustWait && { mustWait }) },
     }
   }
 
-  /** @returns the nodes that must hear that they wait in vain */
-  tell(news: News, from: Peer): Peer[] {
-    const content = this.#content(news.digest)
+  /**
+   * @param known as for {@link ask}
+   * @returns the nodes that must hear that they wait in vain
+   */
+  tell(news: News, from: Peer, known: Known): Peer[] {
+    const content = this.#content(news.digest, known)
     const own = addressOf(from)
     const now = this.#clock.now()
     if (news.kind === 'arriving') {
       const { parent, written, room } = news
       // A late message from before it was complete: a node that gets it anew asks first.
-      if (content.entries.get(own)?.holds === true) return []
+      if (known.peers.some(({ host, port }) => host === from.host && port === from.port)) return []
       // It may have been sent to a parent a moment ago, and not follow it yet.
       const above = parent === undefined ? content.entries.get(own)?.parent : addressOf(parent)
       const entry = this.#enter(content, from, { parent: above, gives: !isAfter(content.doubtedUntil, now) })
@@ -162,29 +155,26 @@ export class Keeper {
       }
       return []
     }
-    if (news.kind === 'gone' && news.why === 'wrong') this.#doubt(content, own, now)
-    const isSuspect = isAfter(content.doubtedUntil, now) && content.entries.get(own)?.gives === false
+    if (news.why === 'wrong') this.#doubt(content, own, now)
     this.#remove(content, own)
-    if (news.kind === 'gone') return news.why === 'refused' ? this.#refuse(content, own, now) : []
-    if (!isSuspect) this.#enter(content, from, { parent: undefined, gives: true, holds: true })
-    return []
+    return news.why === 'refused' ? this.#refuse(content, own, now) : []
   }
 
   /**
    * A better source for a node that follows another one: a holder, once there are more holders than nodes that are getting it; or
    * a node with less than half as many others above it.
    */
-  better(digest: Digest, from: Peer): Source | undefined {
+  better(digest: Digest, from: Peer, known: Known): Source | undefined {
     const own = addressOf(from)
-    const { entries } = this.#content(digest)
+    const { entries, named } = this.#content(digest, known)
     const places = placesOf({ entries }, own)
     const place = places.get(own)
     if (place?.entry.parent === undefined) return undefined
-    const holders = [...entries.values()].filter(({ holds }) => holds)
-    const [holder] = holders
-    if (holder !== undefined && holders.length > places.size) {
-      nameLast(entries, holder)
-      return holder.peer
+    if (known.peers.length > places.size) {
+      if (known.peers.every((peer) => named.has(addressOf(peer)))) named.clear()
+      const holder = known.peers.find((peer) => !named.has(addressOf(peer)))
+      if (holder !== undefined) named.add(addressOf(holder))
+      return holder
     }
     if (place.depth < DEEP) return undefined
     const best = this.#bestOf(places, own, new Set())
@@ -201,16 +191,12 @@ export class Keeper {
     content.aloneUntil = now + REFUSAL_LIFE
     // They were told already.
     if (isAfter(aloneUntil, now)) return []
-    return [...content.entries.values()].filter(({ holds, hasBegun }) => !holds && !hasBegun).map(({ peer }) => peer)
+    return [...content.entries.values()].filter(({ hasBegun }) => !hasBegun).map(({ peer }) => peer)
   }
 
-  /**
-   * A node got wrong bytes. Every node below the same leader may have them as well, even one that says it holds the content:
-   * containerd does not read again what it has written.
-   */
+  /** A node got wrong bytes. Every node below the same leader may have them as well. */
   #doubt(content: Content, own: string, now: number): void {
     content.doubtedUntil = now + WRONG_LIFE
-    for (const [address, { holds }] of content.entries) if (holds) this.#remove(content, address)
     const places = placesOf(content, own)
     const root = places.get(own)?.root
     for (const place of places.values()) if (place.root === root) place.entry.gives = false
@@ -257,13 +243,13 @@ export class Keeper {
   }
 
   /** What is known of a digest and still true. */
-  #content(digest: Digest): Content {
-    const content = this.#contents.get(digest) ?? { entries: new Map() }
+  #content(digest: Digest, { peers }: Known): Content {
+    const content = this.#contents.get(digest) ?? { entries: new Map(), named: new Set() }
     this.#contents.delete(digest)
     this.#contents.set(digest, content)
     const now = this.#clock.now()
-    for (const [address, { heardAt, holds }] of content.entries)
-      if (now - heardAt > (holds ? HOLDER_LIFE : LEASE)) this.#remove(content, address)
+    for (const peer of peers) this.#remove(content, addressOf(peer))
+    for (const [address, { heardAt }] of content.entries) if (now - heardAt > LEASE) this.#remove(content, address)
     for (const [oldest, { entries }] of this.#contents) {
       if (this.#contents.size <= MOST_DIGESTS && this.#entries <= MOST_ENTRIES) break
       this.#contents.delete(oldest)
@@ -272,17 +258,12 @@ export class Keeper {
     return content
   }
 
-  #enter(
-    content: Content,
-    peer: Peer,
-    { holds = false, ...more }: Pick<Entry, 'parent' | 'gives'> & Partial<Pick<Entry, 'holds'>>,
-  ): Entry {
+  #enter(content: Content, peer: Peer, { parent, gives }: Pick<Entry, 'parent' | 'gives'>): Entry {
     const heardAt = this.#clock.now()
     const address = addressOf(peer)
     const known = content.entries.get(address)
-    if (known?.holds === false) return Object.assign(known, { parent: more.parent, heardAt })
-    this.#remove(content, address)
-    const entry = { peer, holds, ...more, heardAt, hasBegun: false, room: 1, wasLeft: false }
+    if (known !== undefined) return Object.assign(known, { parent, heardAt })
+    const entry = { peer, parent, gives, heardAt, hasBegun: false, room: 1, wasLeft: false }
     // Without room, it is not remembered.
     if (content.entries.size >= MOST_NODES) return entry
     content.entries.set(address, entry)
@@ -301,7 +282,7 @@ function placesOf({ entries }: Pick<Content, 'entries'>, own: string): Places {
   const find = (address: string): Place | undefined => {
     const entry = entries.get(address)
     const known = places.get(address)
-    if (known !== undefined || entry === undefined || entry.holds) return known
+    if (known !== undefined || entry === undefined) return known
     const { parent } = entry
     const place = { address, entry, depth: 0, root: address, isBelow: address === own || parent === own, taken: 0 }
     places.set(address, place)
@@ -315,12 +296,6 @@ function placesOf({ entries }: Pick<Content, 'entries'>, own: string): Places {
   }
   for (const address of entries.keys()) find(address)
   return places
-}
-
-/** The next node that asks hears of other holders first. */
-function nameLast(entries: Content['entries'], holder: Entry): void {
-  entries.delete(addressOf(holder.peer))
-  entries.set(addressOf(holder.peer), holder)
 }
 
 function isAfter(time: number | undefined, now: number): boolean {

@@ -4,7 +4,7 @@ import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Members } from '../swarm/members.ts'
-import type { Peer, Router } from '../swarm/router.ts'
+import type { Known, Peer, Router } from '../swarm/router.ts'
 import type { Source } from './flight.ts'
 import { Keeper } from './keeper.ts'
 import { type Answer, type Ask, encode, type News, type Placing, type Question, readAnswer } from './message.ts'
@@ -91,18 +91,19 @@ export class Keepers {
 
   /** Answers a member as a keeper. */
   place(question: Ask, from: Peer): Placing {
-    return this.#keeper.ask(question, from, this.#dependencies.router.known(digestKey(question.digest)))
+    return this.#keeper.ask(question, from, this.#known(question.digest))
   }
 
   /** Takes note, as a keeper, of what a member tells. */
   hear(news: News, from: Peer): Answer {
     const { members, self, onReleased } = this.#dependencies
     const { digest } = news
-    for (const peer of this.#keeper.tell(news, from)) {
+    const known = this.#known(digest)
+    for (const peer of this.#keeper.tell(news, from, known)) {
       if (isSame(peer, self)) onReleased(digest)
       else void askMember(members, peer, { kind: 'released', digest }, this.#closing.signal)
     }
-    const better = news.kind === 'arriving' ? this.#keeper.better(digest, from) : undefined
+    const better = news.kind === 'arriving' ? this.#keeper.better(digest, from, known) : undefined
     if (better === undefined) return { kind: 'told' }
     const { isArriving, ...peer } = better
     return isArriving === true ? { kind: 'told', parent: peer } : { kind: 'told', holder: peer }
@@ -116,6 +117,10 @@ export class Keepers {
   /** Ends what it waits for. */
   close(): void {
     this.#closing.abort(new Error('closed'))
+  }
+
+  #known(digest: Digest): Known {
+    return this.#dependencies.router.known(digestKey(digest))
   }
 
   #of(digest: Digest): Peer[] {

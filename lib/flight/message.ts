@@ -33,8 +33,6 @@ const QUESTION = v.variant('kind', [
   }),
   /** It is arriving at the sender, from upstream or from `parent`, and `room` nodes can follow. A lease, to be renewed. */
   v.strictObject({ kind: v.literal('arriving'), digest, written: bytes, parent: v.optional(peer), room }),
-  /** It is complete at the sender. */
-  v.strictObject({ kind: v.literal('held'), digest }),
   /** It will not come. `refused`: upstream gave no byte of it. `wrong`: the bytes did not match the digest. */
   v.strictObject({ kind: v.literal('gone'), digest, why: v.optional(v.picklist(['refused', 'wrong'])) }),
   /** A keeper says that upstream refuses it, so the receiver waits in vain. */
@@ -69,7 +67,7 @@ export type Question = v.InferOutput<typeof QUESTION>
 export type Answer = v.InferOutput<typeof ANSWER>
 export type Ask = Extract<Question, { kind: 'ask' }>
 /** What a keeper is told. */
-export type News = Extract<Question, { kind: 'arriving' | 'held' | 'gone' }>
+export type News = Extract<Question, { kind: 'arriving' | 'gone' }>
 /** What a keeper answers to an {@link Ask}. */
 export type Placing = Extract<Answer, { kind: 'place' }>
 

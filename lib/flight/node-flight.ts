@@ -4,7 +4,6 @@ import type { Key } from '../oci/key.ts'
 import type { ContentTarget } from '../oci/path.ts'
 import { OVER, onAbort, until } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
-import { BoundedMap } from '../platform/bounded-map.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { Members } from '../swarm/members.ts'
@@ -66,8 +65,6 @@ const FEW_LEADER_LOOKS = 2
 const TURN_PATIENCE = 20_000
 /** Milliseconds between two questions whether another node has verified content. */
 const VERIFIED_INTERVAL = 300
-/** How many digests are remembered of which keepers were told: those of some 80 images. Keepers forget them after a minute. */
-const MOST_TOLD = 1_024
 /** Milliseconds that {@link Flight.sources} takes at most beyond a lookup. */
 export const CLAIM_TIME = ARRIVAL_PATIENCE + ASK_TIME + LEADER_LOOKS * LEADER_INTERVAL
 
@@ -82,8 +79,6 @@ export class NodeFlight implements Flight {
   readonly #keepers: Keepers
   readonly #downloads: Downloads
   readonly #leaders: ImageLeaders
-  /** The digests of which keepers were told that this node holds them. */
-  readonly #told = new BoundedMap<true, Digest>(MOST_TOLD)
   readonly #closing = new AbortController()
 
   constructor(dependencies: FlightDependencies, options: FlightOptions) {
@@ -249,15 +244,6 @@ export class NodeFlight implements Flight {
     return undefined
   }
 
-  /** Content has left this node: keepers that were told that it is here no longer name this node. */
-  removed(keys: readonly Key[]): void {
-    for (const key of keys) {
-      // A node that is getting it anew keeps its claim.
-      if (!isDigest(key) || this.#downloads.get(key) !== undefined || !this.#told.delete(key)) continue
-      void this.#keepers.tell({ kind: 'gone', digest: key })
-    }
-  }
-
   /** Ends everything that waits. Others learn the next time they ask that nothing arrives here any longer. */
   close(): void {
     this.#closing.abort(new Error('closed'))
@@ -333,11 +319,9 @@ export class NodeFlight implements Flight {
   #tellEnd(download: Download, end: 'committed' | 'aborted'): void {
     const { digest, isClaimed, way, arrival, since } = download
     if (!isClaimed) return
-    if (end === 'committed') this.#told.set(digest, true)
+    // What it holds it announces, to the same nodes.
     const why = end === 'aborted' ? this.#downloads.whyAborted(download) : undefined
-    void this.#keepers.tell(
-      end === 'committed' ? { kind: 'held', digest } : { kind: 'gone', digest, ...(why && { why }) },
-    )
+    if (end === 'aborted') void this.#keepers.tell({ kind: 'gone', digest, ...(why && { why }) })
     if (arrival === undefined) return
     const role = way.kind === 'upstream' ? 'leader' : 'follower'
     const outcome = end === 'committed' ? 'complete' : 'aborted'

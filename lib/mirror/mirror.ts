@@ -14,7 +14,6 @@ import { boundedLog, LONGEST_TEXT, type Logger } from '../observe/log.ts'
 import { createMetrics } from '../observe/metrics.ts'
 import { registerProcessMetrics } from '../observe/process-figures.ts'
 import { Readiness } from '../observe/readiness.ts'
-import type { Key } from '../oci/key.ts'
 import { createPolicy, type ImageName } from '../oci/policy.ts'
 import { introducing } from '../page/census.ts'
 import { PeerClient } from '../peers/client.ts'
@@ -138,8 +137,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const doorWatch = watchDoors({ doors, joined: router.joined, isAlone, readiness, log })
   parts.defer(() => doorWatch.close())
 
-  const onRemoved = (keys: readonly Key[]) => flight?.removed(keys)
-  const publisher = publish({ store, router, policy, readiness, onRemoved, log })
+  const publisher = publish({ store, router, policy, readiness, log })
   parts.defer(() => publisher.close())
   const { held } = publisher
 

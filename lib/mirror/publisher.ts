@@ -18,8 +18,6 @@ export interface PublisherDependencies {
   readonly router: Router
   readonly policy: Policy
   readonly readiness: Readiness
-  /** Called with what has left the store. */
-  readonly onRemoved?: (keys: readonly Key[]) => void
   readonly log: Logger
 }
 
@@ -29,7 +27,7 @@ export interface PublisherDependencies {
  * @param announceTimeout milliseconds for which the first announcement may delay readiness
  */
 export function publish(
-  { store, router, policy, readiness, onRemoved, log }: PublisherDependencies,
+  { store, router, policy, readiness, log }: PublisherDependencies,
   announceTimeout: number = ANNOUNCE_TIMEOUT,
 ) {
   const held = new Set<Key>()
@@ -49,7 +47,6 @@ export function publish(
       for (const key of removed) held.delete(key)
       for (const key of announced) held.add(key)
       router.withdraw(removed)
-      onRemoved?.(removed)
       router.advertise(announced)
       log.info('content held', { keys: held.size, added: added.length, removed: removed.length })
       first ??= announceFirst().catch(fail)

@@ -10,9 +10,8 @@ export interface Peer {
 
 /** What this node itself knows about a key. */
 export interface Known {
-  /** Peers that announced the key (some of them if there are many), and how many there are in all. */
+  /** Peers that announced the key, in random order. */
   readonly peers: readonly Peer[]
-  readonly count: number
   /** Whether this node knows all announcements of the key. Then others know no more, and nobody has to be asked. */
   readonly isWhole: boolean
 }

@@ -57,7 +57,7 @@ export class MemoryNode implements Router, Members {
 
   known(key: Key): Known {
     const holders = this.isWhole ? [...this.#nodes.values()].filter(({ keys }) => keys.has(key)) : []
-    return { peers: holders.map(({ self }) => self), count: holders.length, isWhole: this.isWhole }
+    return { peers: holders.map(({ self }) => self), isWhole: this.isWhole }
   }
 
   advertise(keys: Iterable<Key>): void {

@@ -138,9 +138,6 @@ export function createRecordStore(
     /** Whether there is no room for another record of the topic. */
     isFull: (topic: Uint8Array): boolean => hasNoRoom(recordsOf(topic)),
 
-    /** How many records of a topic are kept. */
-    count: (topic: Uint8Array): number => recordsOf(topic).length / 2,
-
     /** Removes the record of a topic with that compact address. */
     remove(topic: Uint8Array, address: Uint8Array): void {
       const records = recordsOf(topic)
@@ -152,10 +149,10 @@ export function createRecordStore(
     },
 
     /**
-     * Up to `most` compact addresses of a topic, chosen and ordered at random, because peers that are found first are asked
-     * first.
+     * The compact addresses of a topic, or `most` of them, chosen and ordered at random, because peers that are found first are
+     * asked first.
      */
-    get(topic: Uint8Array, most: number): Uint8Array[] {
+    get(topic: Uint8Array, most?: number): Uint8Array[] {
       const addresses = recordsOf(topic).filter((_, at) => at % 2 === 0)
       return shuffled(addresses, random).slice(0, most).map(bytesOf)
     },

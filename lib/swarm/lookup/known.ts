@@ -9,7 +9,7 @@ import type { Known } from '../router.ts'
 
 export interface OwnRecordsDependencies {
   readonly map: NetworkMap
-  readonly records: Pick<RecordStore, 'get' | 'count' | 'isFull'>
+  readonly records: Pick<RecordStore, 'get' | 'isFull'>
   /** The topics of a key, one for each swarm key. */
   readonly topicsOf: (key: Key) => readonly Uint8Array[]
   readonly clock?: Clock
@@ -53,22 +53,21 @@ export class OwnRecords {
 
   /** Some records of a topic; `undefined` if this node does not have all of them. */
   ofWhole(topic: Uint8Array): readonly NodeAddress[] | undefined {
-    return this.isWhole(topic) ? this.#recordsOf(topic) : undefined
+    return this.isWhole(topic) ? this.#recordsOf(topic, MOST_ANSWERED) : undefined
   }
 
   /** What this node knows about a key, without peers that have not yet proved to be members or are gone. */
   of(key: Key): Known {
-    const { map, records, topicsOf } = this.#dependencies
+    const { map, topicsOf } = this.#dependencies
     const topics = topicsOf(key)
     const all = topics.flatMap((topic) => this.#recordsOf(topic))
     const peers = all.filter((address) => map.get(address) !== undefined).map(({ host, port }) => ({ host, port }))
-    const count = topics.reduce((sum, topic) => sum + records.count(topic), 0)
     // The peers that were left out may be there after all, and be the only ones. Other swarm keys have other closest nodes.
     const isWhole = topics.length === 1 && topics.every((topic) => this.isWhole(topic))
-    return { peers, count, isWhole: isWhole && (peers.length > 0 || all.length === 0) }
+    return { peers, isWhole: isWhole && (peers.length > 0 || all.length === 0) }
   }
 
-  #recordsOf(topic: Uint8Array): NodeAddress[] {
-    return this.#dependencies.records.get(topic, MOST_ANSWERED).map(fromCompact)
+  #recordsOf(topic: Uint8Array, most?: number): NodeAddress[] {
+    return this.#dependencies.records.get(topic, most).map(fromCompact)
   }
 }

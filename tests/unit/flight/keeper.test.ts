@@ -7,23 +7,17 @@ import type { Known, Peer } from '../../../lib/swarm/router.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 
 const digest = `sha256:${'a'.repeat(64)}` as Digest
-/** What a keeper has been told of content that nobody has announced. */
-const NOTHING: Known = { peers: [], count: 0, isWhole: true }
+/** Of content that nobody has announced. */
+const NOTHING: Known = { peers: [], isWhole: true }
 const node = (number: number): Peer => ({ host: `10.0.0.${number}`, port: 5001 })
 
 /** A keeper, what it says to nodes that ask, and a way to tell it. */
 function scene() {
   const clock = new ManualClock()
   const keeper = new Keeper(clock)
+  const known: { readonly peers: Peer[]; readonly isWhole: boolean } = { peers: [], isWhole: true }
   /** `lead`, `wait`, or the numbers of those who have it, and of the one to follow. */
-  const ask = (
-    number: number,
-    not: readonly number[] = [],
-    gives = true,
-    known = NOTHING,
-    leads = true,
-    resumes = false,
-  ) => {
+  const ask = (number: number, not: readonly number[] = [], { gives = true, leads = true, resumes = false } = {}) => {
     const question = { digest, gives, leads, resumes, not: not.map(node) }
     const { holders, parent, mustWait } = keeper.ask(question, node(number), known)
     const named = (peers: readonly Peer[]) => peers.map(({ host }) => host.split('.').at(-1)).join()
@@ -37,12 +31,16 @@ function scene() {
     keeper.tell(
       { kind: 'arriving', digest, written, room, ...(parent === undefined ? {} : { parent: node(parent) }) },
       node(number),
+      known,
     )
-  const end = (number: number, kind: 'held' | 'gone') => keeper.tell({ kind, digest }, node(number))
+  const gone = (number: number) => keeper.tell({ kind: 'gone', digest }, node(number), known)
+  /** They have announced the content, as the keeper learns from its own records. */
+  const announce = (...numbers: number[]) => known.peers.push(...numbers.map(node))
+  const better = (number: number) => keeper.better(digest, node(number), known)?.host.split('.').at(-1)
   /** The numbers of those that are to be told that they wait in vain. */
   const fail = (number: number, why: 'refused' | 'wrong') =>
-    keeper.tell({ kind: 'gone', digest, why }, node(number)).map(({ host }) => Number(host.split('.').at(-1)))
-  return { clock, keeper, ask, arriving, end, fail }
+    keeper.tell({ kind: 'gone', digest, why }, node(number), known).map(({ host }) => Number(host.split('.').at(-1)))
+  return { clock, keeper, known, ask, arriving, gone, announce, better, fail }
 }
 
 test('a keeper makes the first node lead, and each later one follow the one before', () => {
@@ -63,59 +61,47 @@ test('a keeper repeats its answer to a node that asks again', () => {
 })
 
 test('a keeper keeps a node that asks again in its place, though one nearer to the leader is free', () => {
-  const { ask, end } = scene()
+  const { ask, gone } = scene()
   for (const number of [1, 2, 3, 4]) ask(number)
-  end(2, 'gone')
+  gone(2)
   assert.equal(ask(4), 'follow 3')
   assert.equal(ask(3, [2]), 'follow 1')
   assert.equal(ask(4), 'follow 3')
 })
 
-test('a keeper names nodes that already have the content, in turns, and one to follow', () => {
-  const { ask, end } = scene()
+test('a keeper names nodes that have announced the content, and one to follow', () => {
+  const { ask, announce } = scene()
   for (const number of [1, 2, 3]) ask(number)
-  end(1, 'held')
-  end(2, 'held')
+  announce(1, 2)
   assert.equal(ask(4), 'holders 1,2, follow 3')
   assert.equal(ask(5), 'holders 1,2, follow 4')
   assert.equal(ask(4, [2]), 'holders 1, follow 3')
   assert.equal(ask(4, [1, 2]), 'follow 3')
 })
 
-test('a keeper also names nodes that have announced the content, and says how many they are', () => {
-  const { keeper, ask, end } = scene()
-  const known = { peers: [node(7), node(8)], count: 30, isWhole: false }
-  assert.equal(ask(1, [], true, known), 'holders 7,8')
-  assert.equal(ask(2, [], true, known), 'holders 7,8, follow 1')
-  end(3, 'held')
-  end(8, 'held')
-  const { holders, held, isWhole } = keeper.ask(
-    { digest, gives: true, leads: true, resumes: false, not: [node(7)] },
-    node(3),
-    known,
-  )
-  assert.deepEqual([holders, held, isWhole], [[node(8)], 30, false])
-  const many = { peers: Array.from({ length: 30 }, (_, number) => node(number + 10)), count: 30, isWhole: true }
-  assert.equal(
-    keeper.ask({ digest, gives: true, leads: true, resumes: false, not: [] }, node(4), many).holders.length,
-    20,
-  )
+test('a keeper says how many nodes have announced the content, and names twenty of them at most', () => {
+  const { keeper } = scene()
+  const known = { peers: Array.from({ length: 30 }, (_, number) => node(number)), isWhole: false }
+  const question = { digest, gives: true, leads: true, resumes: false, not: [node(7)] }
+  const { holders, held, isWhole } = keeper.ask(question, node(3), known)
+  assert.deepEqual([holders.length, held, isWhole], [20, 30, false])
+  assert.ok(!holders.some((holder) => [node(3), node(7)].some(({ host }) => host === holder.host)))
 })
 
 test('a keeper sends nobody to a node that does not go upstream itself, and makes that node follow', () => {
   const { ask } = scene()
-  assert.equal(ask(1, [], true, NOTHING, false), 'lead')
+  assert.equal(ask(1, [], { leads: false }), 'lead')
   assert.equal(ask(2), 'lead')
-  assert.equal(ask(1, [], true, NOTHING, false), 'follow 2')
+  assert.equal(ask(1, [], { leads: false }), 'follow 2')
   assert.equal(ask(3), 'follow 1')
 })
 
 test('a keeper says how many others are getting the content', () => {
-  const { keeper, ask, end } = scene()
+  const { keeper, known, ask, announce } = scene()
   const crowd = (number: number) =>
-    keeper.ask({ digest, gives: true, leads: true, resumes: false, not: [] }, node(number), NOTHING).crowd
+    keeper.ask({ digest, gives: true, leads: true, resumes: false, not: [] }, node(number), known).crowd
   assert.deepEqual([1, 2, 3, 1].map(crowd), [0, 1, 2, 2])
-  end(1, 'held')
+  announce(1)
   assert.equal(crowd(4), 2)
   assert.equal(ask(4), 'holders 1, follow 3')
 })
@@ -130,10 +116,10 @@ test('a keeper sends nobody to a leader that has not begun for a while, until it
 })
 
 test('a keeper makes another node lead when a leader is gone, and its followers keep their places', () => {
-  const { ask, arriving, end } = scene()
+  const { ask, arriving, gone } = scene()
   for (const number of [1, 2, 3]) ask(number)
   arriving(2, 10, 1)
-  end(1, 'gone')
+  gone(1)
   assert.equal(ask(2, [1]), 'lead')
   assert.equal(ask(3), 'follow 2')
   assert.equal(ask(4), 'follow 3')
@@ -151,8 +137,7 @@ test('a keeper sends several nodes to one with room, and the next ones to those 
 })
 
 test('a keeper moves a deep node to where it has half as many above it, and those below stay with it', () => {
-  const { keeper, ask, arriving } = scene()
-  const better = (number: number) => keeper.better(digest, node(number))?.host.split('.').at(-1)
+  const { ask, arriving, better } = scene()
   for (const number of [1, 2, 3, 4, 5, 6]) {
     ask(number)
     arriving(number, 10, number === 1 ? undefined : number - 1)
@@ -168,19 +153,18 @@ test('a keeper moves a deep node to where it has half as many above it, and thos
 })
 
 test('a keeper sends followers to nodes that have the content, once these are the majority', () => {
-  const { keeper, ask, arriving, end } = scene()
-  const better = (number: number) => keeper.better(digest, node(number))?.host.split('.').at(-1)
+  const { keeper, known, ask, arriving, announce, better } = scene()
   for (const number of [1, 2, 3, 4, 5]) {
     ask(number)
     arriving(number, 10, number === 1 ? undefined : number - 1)
   }
-  for (const number of [1, 2]) end(number, 'held')
+  announce(1, 2)
   assert.deepEqual([3, 4, 5].map(better), [undefined, undefined, undefined])
-  end(4, 'held')
-  assert.deepEqual([3, 5, 3].map(better), ['1', '2', '4'], 'each to another one')
-  assert.equal(keeper.better(digest, node(5))?.isArriving, undefined)
+  announce(4)
+  assert.deepEqual([3, 5, 3, 5].map(better), ['1', '2', '4', '1'], 'each to another one')
+  assert.equal(keeper.better(digest, node(5), known)?.isArriving, undefined)
   assert.equal(better(1), undefined, 'it has it')
-  ask(6, [], true, NOTHING)
+  ask(6)
   assert.equal(better(6), undefined, 'as many are getting it')
 })
 
@@ -236,7 +220,7 @@ test('a keeper releases nobody because one node was refused, however often', () 
 })
 
 test('a keeper makes one node lead again after wrong bytes, and the others wait until it has verified content', async () => {
-  const { clock, ask, fail, arriving, end } = scene()
+  const { clock, ask, fail, arriving, announce } = scene()
   for (const number of [1, 2, 3]) ask(number)
   for (const number of [1, 2, 3]) arriving(number, 5, number === 1 ? undefined : number - 1)
   assert.deepEqual(fail(3, 'wrong'), [])
@@ -244,10 +228,10 @@ test('a keeper makes one node lead again after wrong bytes, and the others wait 
   arriving(2, 9, 1)
   assert.deepEqual([ask(4), ask(5), ask(3)], ['wait', 'wait', 'lead'])
   // Its client resumes what may be wrong: it is not waited for, and waits for nobody.
-  assert.equal(ask(6, [], true, NOTHING, true, true), 'lead')
+  assert.equal(ask(6, [], { resumes: true }), 'lead')
   arriving(6, 20)
   arriving(3, 10)
-  end(3, 'held')
+  announce(3)
   assert.deepEqual([ask(4), ask(5), ask(7)], ['holders 3', 'holders 3, follow 4', 'holders 3, follow 5'])
   await clock.pass(30_001)
   assert.equal(ask(8), 'holders 3')
@@ -272,32 +256,29 @@ test('a keeper makes the next node lead when the one for which others wait fails
   assert.equal(ask(2), 'follow 3')
 })
 
-test('a keeper sends nobody to a node with wrong bytes from the same node, although it claims to have everything', () => {
-  const { ask, fail, arriving, end } = scene()
+test('a keeper sends nobody to a node that may have wrong bytes from the same node, until it has announced them', () => {
+  const { ask, fail, arriving, announce } = scene()
   for (const number of [1, 2, 3, 4]) ask(number)
   for (const number of [1, 2, 3, 4]) arriving(number, 5, number === 1 ? undefined : number - 1)
-  end(1, 'held')
   fail(3, 'wrong')
-  // What containerd has written it does not read again: it may have become something else.
-  end(2, 'held')
   assert.equal(ask(5), 'lead')
-  const known = { peers: [node(1)], count: 1, isWhole: true }
-  assert.equal(ask(5, [], true, known), 'holders 1')
-  assert.equal(ask(6, [], true, known), 'holders 1, follow 5')
+  announce(1)
+  assert.equal(ask(5), 'holders 1')
+  assert.equal(ask(6), 'holders 1, follow 5')
 })
 
 test('a keeper forgets silent nodes, and sends nobody to a node that cannot give', async () => {
   const { clock, keeper, ask, arriving } = scene()
   ask(1)
   arriving(1, 10)
-  assert.equal(ask(2, [], false), 'follow 1')
+  assert.equal(ask(2, [], { gives: false }), 'follow 1')
   assert.equal(ask(3), 'lead')
   await clock.pass(LEASE / 2)
   arriving(1, 20)
   await clock.pass(LEASE / 2 + 1)
   assert.equal(ask(4), 'follow 1')
   assert.equal(keeper.size, 2)
-  assert.equal(ask(5, [], false), 'follow 4')
+  assert.equal(ask(5, [], { gives: false }), 'follow 4')
 })
 
 test('a keeper never makes a circle, whatever nodes ask and tell it', () => {
@@ -308,18 +289,20 @@ test('a keeper never makes a circle, whatever nodes ask and tell it', () => {
       not: fc.uniqueArray(fc.integer({ min: 1, max: 6 }), { maxLength: 3 }),
     }),
     fc.record({
-      kind: fc.constantFrom('begun' as const, 'held' as const, 'gone' as const),
+      kind: fc.constantFrom('begun' as const, 'held' as const, 'withdrawn' as const, 'gone' as const),
       number: fc.integer({ min: 1, max: 6 }),
     }),
   )
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-      const { ask, arriving, end } = scene()
+      const { known, ask, arriving, gone, announce } = scene()
       const parents = new Map<number, number>()
       for (const step of steps) {
         if (step.kind === 'begun') arriving(step.number, 1, parents.get(step.number))
+        else if (step.kind === 'withdrawn') known.peers.splice(0)
         else if (step.kind !== 'ask') {
-          end(step.number, step.kind)
+          if (step.kind === 'gone') gone(step.number)
+          else announce(step.number)
           parents.delete(step.number)
         } else {
           const said = ask(step.number, step.not)
@@ -343,7 +326,7 @@ test('a keeper sends at most three nodes upstream, in whatever order nodes leave
   })
   fc.assert(
     fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
-      const { ask, arriving, end } = scene()
+      const { ask, arriving, gone } = scene()
       const said = new Map<number, string>()
       const parentOf = (number: number) => Number(said.get(number)?.match(/follow (\d+)/)?.[1] ?? 0) || undefined
       for (const { kind, number } of steps) {
@@ -353,7 +336,7 @@ test('a keeper sends at most three nodes upstream, in whatever order nodes leave
         else if (kind === 'begun' && said.has(number)) arriving(number, 5, parent)
         else if (kind === 'gone') {
           said.delete(number)
-          end(number, 'gone')
+          gone(number)
         }
         assert.ok([...said.values()].filter((answer) => answer === 'lead').length <= 3)
       }
@@ -377,24 +360,14 @@ test('a keeper keeps a bounded number of digests, those that nodes asked for las
   )
 })
 
-test('a keeper ignores late news: a node that has everything is not getting it again, unless it asks', () => {
-  const { ask, arriving, end } = scene()
+test('a keeper ignores late news: a node that has announced the content is not getting it again until it withdraws it', () => {
+  const { known, ask, arriving, announce } = scene()
   ask(1)
   arriving(1, 5)
-  end(1, 'held')
+  announce(1)
   arriving(1, 5)
-  assert.equal(ask(2), 'holders 1')
+  assert.equal(ask(2, [], { gives: false }), 'holders 1')
+  known.peers.splice(0)
   assert.equal(ask(1, [2]), 'lead')
   assert.equal(ask(3), 'follow 1')
-})
-
-test('a keeper forgets holders of what nobody has asked for lately, if there are too many', () => {
-  const { keeper, ask } = scene()
-  const named = (number: number) => `sha256:${number.toString(16).padStart(64, '0')}` as Digest
-  for (let number = 0; number < 4_000; number++)
-    for (let holder = 1; holder <= 10; holder++) keeper.tell({ kind: 'held', digest: named(number) }, node(holder))
-  const holdersOf = (number: number) =>
-    keeper.ask({ digest: named(number), gives: true, leads: true, resumes: false, not: [] }, node(99), NOTHING).holders
-  assert.deepEqual([holdersOf(0).length, holdersOf(3_999).length], [0, 10])
-  assert.equal(ask(1), 'lead')
 })

@@ -31,7 +31,6 @@ const question: fc.Arbitrary<Question> = fc.oneof(
     { kind: only('arriving'), digest, written: bytes, parent: peer, room: fc.nat(MOST_FOLLOWERS) },
     { requiredKeys: ['kind', 'digest', 'written', 'room'] },
   ),
-  fc.record({ kind: only('held'), digest }),
   fc.record(
     { kind: only('gone'), digest, why: fc.constantFrom('refused' as const, 'wrong' as const) },
     { requiredKeys: ['kind', 'digest'] },

@@ -25,7 +25,7 @@ const { digest } = content.descriptor
 const key = digestKey(digest)
 
 /** Of a node that has been told nothing. */
-const known = () => ({ peers: [], count: 0, isWhole: false })
+const known = () => ({ peers: [], isWhole: false })
 
 const closing: (() => void)[] = []
 afterEach(() => {
@@ -97,7 +97,7 @@ test('NodeFlight: one leads, and the others follow each other', async () => {
   assert.ok(ofFollower?.kind === 'arriving' && !ofFollower.leads)
 })
 
-test('NodeFlight: a node that has the content is named as a holder before its announcement is found', async () => {
+test('NodeFlight: a node that has the content is named as a holder once it has announced it', async () => {
   const join = scene()
   const [a, b] = [join(), join()]
   await a.pull()
@@ -105,7 +105,8 @@ test('NodeFlight: a node that has the content is named as a holder before its an
   a.writer().commit()
   assert.equal(await b.pull(), 'parent 1')
   a.held.add(key)
-  await waitFor('the keepers know', async () => (await b.pull()) === 'holder 1')
+  a.member.advertise([key])
+  assert.equal(await b.pull(), 'holder 1')
   assert.deepEqual(await b.flight.state(a.self, digest, never), { kind: 'held' })
   await waitFor('its line', () => a.lines.some(({ event }) => event === 'flight'))
   const { fields } = a.lines.find(({ event }) => event === 'flight') ?? assert.fail()
@@ -121,14 +122,13 @@ test('NodeFlight: a node that has removed the content is no longer named', async
   await a.pull()
   a.flight.missed(digest, true)
   a.writer().commit()
-  a.held.add(key)
-  await waitFor('the keepers know', async () => (await b.pull()) === 'holder 1')
-  a.held.delete(key)
-  a.flight.removed([key])
-  await waitFor('the keepers know', async () => !(await c.pull()).includes('holder'))
+  a.member.advertise([key])
+  assert.equal(await b.pull(), 'holder 1')
+  a.member.withdraw([key])
+  assert.equal(await c.pull(), 'parent 2')
 })
 
-test('NodeFlight: keepers hear of complete content at once, and only once', async () => {
+test('NodeFlight: keepers are told nothing of content that comes at once: its announcement says that it is complete', async () => {
   const join = scene()
   const nodes = Array.from({ length: 6 }, () => join())
   const [one = assert.fail()] = nodes.filter(({ member, self }) =>
@@ -151,8 +151,8 @@ test('NodeFlight: keepers hear of complete content at once, and only once', asyn
   await setImmediate()
   one.held.add(key)
   one.writer().commit()
-  await waitFor('its end', () => heard.filter((kind) => kind === 'held').length === 2)
-  assert.deepEqual(heard, ['ask', 'held', 'held'])
+  await waitFor('its end', () => one.lines.some(({ event }) => event === 'flight'))
+  assert.deepEqual(heard, ['ask'])
 })
 
 test('NodeFlight: a holder that a lookup finds gives to one node, and later nodes follow that one', async () => {
@@ -296,6 +296,7 @@ test('NodeFlight: nobody follows a node with wrong bytes, and complete content d
   assert.equal(await c.flight.verified(digest, never), false)
   c.writer().commit()
   c.held.add(key)
+  c.member.advertise([key])
   assert.equal(await within('what is verified', verified), true)
   assert.equal(await d.pull(), 'holder 3')
 })

@@ -7,6 +7,7 @@ import { roomOf } from '../../../lib/flight/downloads.ts'
 import { Keeper, RENEWAL } from '../../../lib/flight/keeper.ts'
 import type { Digest } from '../../../lib/oci/digest.ts'
 import { addressOf } from '../../../lib/platform/address.ts'
+import { shuffled } from '../../../lib/platform/shuffled.ts'
 import type { Peer } from '../../../lib/swarm/router.ts'
 import { createRandom } from '../udx/support/random.ts'
 
@@ -49,8 +50,6 @@ const LIMIT = 60
 
 const DIGEST = `sha256:${'a'.repeat(64)}` as Digest
 
-/** What is announced: all is told to the keepers. */
-const NOTHING = { peers: [], count: 0, isWhole: true }
 /** What a keeper says that is not there. */
 const NOBODY = { holders: [], parent: undefined, crowd: 0 }
 
@@ -70,6 +69,7 @@ interface SimulatedNode {
 /** Lets a rollout happen. */
 export function simulate({ seed, nodes: count, link, spread, deaths }: Rollout): Outcome {
   const random = createRandom(seed)
+  const order = createRandom(seed)
   let step = 0
   const now = () => step * STEP
   const clock = { now: () => now() * 1000 }
@@ -95,11 +95,19 @@ export function simulate({ seed, nodes: count, link, spread, deaths }: Rollout):
   const asked = () => keepers.filter(({ node }) => !node.isDead).slice(0, 2)
   const hadBy = (node: SimulatedNode, at: number) => node.had[Math.max(at, 0)] ?? 0
   let sent = 0
+  /** The nodes that have announced it. */
+  const known = () => ({
+    peers: shuffled(
+      nodes.filter(({ doneAt }) => doneAt !== undefined).map(({ peer }) => peer),
+      order,
+    ),
+    isWhole: true,
+  })
 
   const ask = (node: SimulatedNode, not: Peer[]) => {
     const [first] = asked()
     const { holders, parent, crowd } =
-      first?.keeper.ask({ digest: DIGEST, gives: true, leads: true, resumes: false, not }, node.peer, NOTHING) ?? NOBODY
+      first?.keeper.ask({ digest: DIGEST, gives: true, leads: true, resumes: false, not }, node.peer, known()) ?? NOBODY
     const named =
       parent !== undefined && crowd >= holders.length ? parent : holders[Math.floor(random() * holders.length)]
     node.from = (named && byAddress.get(addressOf(named))) ?? 'registry'
@@ -114,8 +122,8 @@ export function simulate({ seed, nodes: count, link, spread, deaths }: Rollout):
     // All have had something from others before, which shows what their links carry.
     const room = roomOf(link / SOLO, hadBy(node, step) / Math.max(now() - node.begunAt, STEP))
     for (const { keeper } of asked())
-      keeper.tell({ kind: 'arriving', digest: DIGEST, written, ...(parent && { parent }), room }, node.peer)
-    const better = parent && asked()[0]?.keeper.better(DIGEST, node.peer)
+      keeper.tell({ kind: 'arriving', digest: DIGEST, written, ...(parent && { parent }), room }, node.peer, known())
+    const better = parent && asked()[0]?.keeper.better(DIGEST, node.peer, known())
     if (better !== undefined) node.from = byAddress.get(addressOf(better)) ?? node.from
   }
 
@@ -152,7 +160,6 @@ export function simulate({ seed, nodes: count, link, spread, deaths }: Rollout):
         continue
       }
       node.doneAt = now()
-      for (const { keeper } of asked()) keeper.tell({ kind: 'held', digest: DIGEST }, node.peer)
     }
     if (deaths > 0) for (const node of nodes) if (!node.isDead && random() < deaths * STEP) node.isDead = true
   }

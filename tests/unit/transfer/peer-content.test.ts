@@ -387,7 +387,7 @@ function slowRouter(heedsSignal: boolean, peers: readonly TestPeer[] = []): Rout
       })
       ended = true
     },
-    known: () => ({ peers: [], count: 0, isWhole: false }),
+    known: () => ({ peers: [], isWhole: false }),
     advertise: () => undefined,
     withdraw: () => undefined,
     settled: async () => undefined,
