@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { isIPv4 } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import * as v from 'valibot'
 import { readDocument, writeDocument } from '../observe/document.ts'
 import type { Logger } from '../observe/log.ts'
@@ -22,7 +22,7 @@ export type NodeFiles = Awaited<ReturnType<typeof createNodeFiles>>
 
 /** @throws the system's error if the directory cannot be made or written */
 export async function createNodeFiles(dir: string, log: Logger) {
-  await mkdir(dir, { recursive: true, mode: 0o700 })
+  await makeDirectory(dir)
   let known: readonly NodeAddress[] = (await readDocument(join(dir, NODES_FILE), Nodes, log)) ?? []
   let writing: Promise<void> = Promise.resolve()
 
@@ -54,4 +54,15 @@ export async function createNodeFiles(dir: string, log: Logger) {
     /** Waits until the known nodes are on disk. */
     close: (): Promise<void> => writing,
   }
+}
+
+/** Makes a directory and those above it. Node's own way never ends where no directory can be made, as in /proc. */
+async function makeDirectory(path: string): Promise<void> {
+  const make = () => mkdir(path, { mode: 0o700 })
+  await make().catch(async (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EEXIST') return
+    if (error.code !== 'ENOENT') throw error
+    await makeDirectory(dirname(path))
+    await make()
+  })
 }

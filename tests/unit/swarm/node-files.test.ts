@@ -6,6 +6,7 @@ import { silentLogger } from '../../../lib/observe/log.ts'
 import { createNodeFiles } from '../../../lib/swarm/node-files.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
+import { within } from '../../fixtures/wait.ts'
 
 const node = (port: number) => ({ host: '192.0.2.1', port })
 
@@ -15,6 +16,8 @@ test('NodeFiles makes its directory, for the owner only', async () => {
     assert.deepEqual((await createNodeFiles(dir, silentLogger)).nodes, [])
     assert.equal((await stat(dir)).mode & 0o777, 0o700)
   })
+  // Node's own recursive mkdir would never end.
+  await assert.rejects(within('an error', createNodeFiles('/proc/no such process/data', silentLogger)), /ENOENT/)
 })
 
 test('NodeFiles keeps the nodes known last, and forgets none when it finds none', async () => {
