@@ -16,6 +16,12 @@ const PORT_ATTEMPTS = 20
  */
 const NEWCOMERS: NewcomerBounds = { most: 1_024, mostPerAddress: 128, time: 5_000 }
 
+/**
+ * Milliseconds in which a node must take a chunk from the peer door. One that takes nothing for longer is frozen or cut off, and
+ * must not keep a place. If it lives, it asks for the rest again when its client wants more.
+ */
+const PEER_WRITE_TIMEOUT = 60_000
+
 export interface PeerPortParts {
   /** Makes the door for its announced address: capabilities are good for that address alone. */
   peerDoorAt(address: string): Door
@@ -83,7 +89,7 @@ export async function openDoor(
       port,
       tls,
       isPlain: name === 'listen' || name === 'peer-listen',
-      newcomers: name === 'peer-listen' ? NEWCOMERS : undefined,
+      ...(name === 'peer-listen' && { newcomers: NEWCOMERS, writeTimeout: PEER_WRITE_TIMEOUT }),
       onError: (error, request) => bounded.error('answer broke off', { door: name, ...request, error }),
     })
   } catch (error) {
