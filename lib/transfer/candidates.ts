@@ -44,20 +44,17 @@ export function candidatesFor(
   suits: (peer: Source) => boolean,
 ): Candidates {
   const stop = new AbortController()
-  /** See {@link nameOf}. */
-  const given = new Set<string>()
-  let found: Source[] = []
+  /** By {@link nameOf}; `undefined` for those that were returned. */
+  const found = new Map<string, Source | undefined>()
   let isOver = false
   let news = Promise.withResolvers<void>()
 
   const take = (may: (peer: Source) => boolean): Source | undefined => {
-    const suitable = found.filter((peer) => suits(peer) && may(peer))
+    const left = [...found.values()].filter((peer) => peer !== undefined)
+    const suitable = left.filter((peer) => suits(peer) && may(peer))
     const holders = suitable.filter(({ isArriving }) => isArriving !== true)
     const [best] = known.rank(holders.length > 0 ? holders : suitable)
-    if (best === undefined) return undefined
-    const name = nameOf(best)
-    given.add(name)
-    found = found.filter((peer) => nameOf(peer) !== name)
+    if (best !== undefined) found.set(nameOf(best), undefined)
     return best
   }
 
@@ -79,8 +76,8 @@ export function candidatesFor(
       for await (const peer of lookup(stop.signal)) {
         if (isOver) return
         if (count++ === 0) onLookup(clock.now() - startedAt, true)
-        if (given.has(nameOf(peer))) continue
-        found.push(peer)
+        if (found.has(nameOf(peer))) continue
+        found.set(nameOf(peer), peer)
         news.resolve()
         news = Promise.withResolvers()
       }

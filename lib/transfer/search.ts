@@ -97,8 +97,6 @@ export function createSearch(
   /** The addresses of peers that were given up before they sent anything. */
   const vain = new Set<string>()
   let candidates: Candidates | undefined
-  /** How many peers were asked to begin. */
-  let attempts = 0
   /** Whether the client only asks whether the content is there. */
   let isHead = false
   /** When a busy peer of the present race may be asked again. */
@@ -161,7 +159,6 @@ export function createSearch(
     start: number,
     signal: AbortSignal,
   ): Promise<Found | undefined> {
-    attempts++
     try {
       if (peer.isArriving === true) {
         const state = await stateOf(peer, start, true, signal)
@@ -216,10 +213,6 @@ export function createSearch(
 
   return {
     stateOf,
-
-    get attempts() {
-      return attempts
-    },
 
     /** Ends the lookup under way. */
     close(): void {
@@ -278,13 +271,10 @@ export function createSearch(
 
     /** A peer that was found before and not asked yet, or else a peer that a new lookup finds. */
     async candidate(isWanted?: (peer: Source) => boolean): Promise<Source | undefined> {
-      let found = await candidates?.next(isWanted)
-      if (found === undefined && !stop.signal.aborted) {
-        candidates = lookUp()
-        found = await candidates.next(isWanted)
-      }
-      if (found !== undefined) attempts++
-      return found
+      const found = await candidates?.next(isWanted)
+      if (found !== undefined || stop.signal.aborted) return found
+      candidates = lookUp()
+      return await candidates.next(isWanted)
     },
 
     /** A peer that is getting the content, among those that the last lookup has found. */

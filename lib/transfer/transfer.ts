@@ -95,13 +95,14 @@ export class Transfer implements PiecesTold {
     const { metrics, log, onTransfer } = this.dependencies
     const ms = this.#age
     const source = [...this.#given.keys()]
-    const [{ bytes }, resumes, { attempts }] = [this.#told, this.#resumes, this.search]
+    const { bytes, attempts } = this.#told
     metrics.transfersRunning.dec()
     metrics.transfers.inc({ outcome })
     metrics.transferSeconds.observe({ outcome }, ms / 1000)
     onTransfer?.(this.target, this.#told)
-    const tell = outcome === 'missing' && attempts === 0 ? log.debug : log.info
-    tell('transfer', { key: this.key, outcome, source, bytes, ms: Math.round(ms), attempts, resumes })
+    const tell = outcome === 'missing' && attempts.length === 0 ? log.debug : log.info
+    const told = { key: this.key, outcome, source, bytes, ms: Math.round(ms) }
+    tell('transfer', { ...told, attempts: attempts.length, resumes: this.#resumes })
   }
 
   /** Milliseconds since the transfer began. */
