@@ -19,6 +19,11 @@ import b4a from 'b4a'
 export const HEADER_SIZE = 20
 const MAGIC = 0xff
 const VERSION = 1
+/**
+ * The receive window, in bytes; always the same, as that of the addon. Members send each other a few hundred bytes and read all
+ * that comes, so nobody has to be held back.
+ */
+const WINDOW = 4 * 1024 * 1024
 
 /** Flags of byte 2. A packet with none of them is a pure acknowledgement. */
 export const FLAG_DATA = 1
@@ -36,11 +41,10 @@ export const FLAG_HEARTBEAT = 32
 /** Flags of packets that have a number and must be acknowledged. */
 export const FLAGS_NUMBERED = FLAG_DATA | FLAG_END
 
-/** A decoded header, without the fields that only the addon sends. */
+/** A decoded header, without the fields that nothing here reads. */
 export interface Header {
   readonly flags: number
   readonly id: number
-  readonly rwnd: number
   readonly seq: number
   readonly ack: number
 }
@@ -51,18 +55,17 @@ export function readHeader(packet: Uint8Array): Header | undefined {
   return {
     flags: packet[2] as number,
     id: b4a.readUInt32LE(packet, 4),
-    rwnd: b4a.readUInt32LE(packet, 8),
     seq: b4a.readUInt32LE(packet, 12),
     ack: b4a.readUInt32LE(packet, 16),
   }
 }
 
 /** Makes a packet of this header and payload. */
-export function createPacket({ flags, id, rwnd, seq, ack }: Header, payload: Uint8Array = b4a.alloc(0)): Uint8Array {
+export function createPacket({ flags, id, seq, ack }: Header, payload: Uint8Array = b4a.alloc(0)): Uint8Array {
   const packet = b4a.alloc(HEADER_SIZE + payload.length)
   packet.set([MAGIC, VERSION, flags])
   b4a.writeUInt32LE(packet, id, 4)
-  b4a.writeUInt32LE(packet, rwnd, 8)
+  b4a.writeUInt32LE(packet, WINDOW, 8)
   b4a.writeUInt32LE(packet, seq, 12)
   b4a.writeUInt32LE(packet, ack, 16)
   packet.set(payload, HEADER_SIZE)

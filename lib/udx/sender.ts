@@ -33,8 +33,6 @@ function waitOf(before: number): number {
 export interface SenderEvents {
   /** Sends a numbered packet. */
   send(flags: number, seq: number, payload: Uint8Array): void
-  /** Asks a peer without room whether it has room again. */
-  heartbeat(): void
   /** Called when all bytes of a write have been sent, or when everything and the end has been acknowledged. */
   done(): void
   /** Called when the peer has not answered for too long. */
@@ -47,8 +45,7 @@ interface Packet {
 }
 
 /**
- * The sending side of a stream. It cuts bytes into packets, sends them when the peer has room, and repeats them until they are
- * acknowledged.
+ * The sending side of a stream. It cuts bytes into packets, sends a few at a time, and repeats them until they are acknowledged.
  */
 export class Sender {
   /** Number of the next packet. */
@@ -57,12 +54,9 @@ export class Sender {
   readonly #clock: Clock
   /** Packets that are sent and not acknowledged, in order. The last one has the number before `next`. */
   readonly #flight: Packet[] = []
-  #flightBytes = 0
   /** Bytes that are in no packet yet. */
   #queue: Uint8Array = b4a.alloc(0)
   #end: 'open' | 'wanted' | 'sent' = 'open'
-  /** The peer's room in bytes, which it tells with its first packet. */
-  #room = Number.POSITIVE_INFINITY
   /** How many waits there were in a row. */
   #waits = 0
   #cancel: (() => void) | undefined
@@ -84,20 +78,14 @@ export class Sender {
     this.#pump()
   }
 
-  /** Takes an acknowledgement, if it is possible, and the window that comes with it. */
-  onAcknowledged(ack: number, room: number): void {
+  /** Takes an acknowledgement, if it is possible. */
+  onAcknowledged(ack: number): void {
     const count = this.#flight.length - seqDiff(this.next, ack)
-    if (count < 0 || count > this.#flight.length) return
-    this.#room = room
-    if (count > 0) {
-      for (const { payload } of this.#flight.splice(0, count)) this.#flightBytes -= payload.length
-      this.#waits = 0
-      this.#rest()
-      if (this.#end === 'sent' && this.#flight.length === 0) this.#events.done()
-    } else if (this.#flight.length === 0) {
-      // The peer lives but has no room, so it is asked again, but not more often.
-      this.#waits = Math.min(this.#waits, DOUBLINGS)
-    }
+    if (count <= 0 || count > this.#flight.length) return
+    this.#flight.splice(0, count)
+    this.#waits = 0
+    this.#rest()
+    if (this.#end === 'sent' && this.#flight.length === 0) this.#events.done()
     this.#pump()
   }
 
@@ -111,18 +99,16 @@ export class Sender {
 
   #pump(): void {
     while (this.#flight.length < MAX_FLIGHT && (this.#queue.length > 0 || this.#end === 'wanted')) {
-      const payload = this.#queue.subarray(0, Math.max(0, Math.min(MAX_PAYLOAD, this.#room - this.#flightBytes)))
-      if (payload.length === 0 && this.#queue.length > 0) break
+      const payload = this.#queue.subarray(0, MAX_PAYLOAD)
       this.#queue = this.#queue.subarray(payload.length)
       const flags = payload.length > 0 ? FLAG_DATA : FLAG_END
       if (flags === FLAG_END) this.#end = 'sent'
       this.#flight.push({ flags, payload })
-      this.#flightBytes += payload.length
       this.next = seqAdd(this.next, 1)
       this.#events.send(flags, seqAdd(this.next, -1), payload)
       if (payload.length > 0 && this.#queue.length === 0) this.#events.done()
     }
-    if (this.#flight.length > 0 || this.#queue.length > 0) this.#wait()
+    if (this.#flight.length > 0) this.#wait()
     else this.#rest()
   }
 
@@ -132,7 +118,6 @@ export class Sender {
       if (++this.#waits === MAX_WAITS) return this.#events.timeout()
       const first = this.next - this.#flight.length
       for (const [i, { flags, payload }] of this.#flight.entries()) this.#events.send(flags, seqAdd(first, i), payload)
-      if (this.#flight.length === 0) this.#events.heartbeat()
       this.#wait()
     })
   }

@@ -13,12 +13,9 @@ import {
   payloadOf,
   seqDiff,
 } from './packet.ts'
-import { CAPACITY, Receiver } from './receiver.ts'
+import { Receiver } from './receiver.ts'
 import { Sender } from './sender.ts'
 import { isPort, type UDXSocket } from './socket.ts'
-
-/** Bytes by which the window must grow before a waiting sender is told (silly windows, RFC 9293, 3.8.6.2.2). */
-const WINDOW_STEP = CAPACITY / 4
 
 const MESSAGES = {
   ECONNRESET: 'connection reset by peer',
@@ -82,8 +79,6 @@ export class UDXStream extends Duplex<StreamEvents> {
   readonly #sender: Sender
   readonly #receiver: Receiver
   #route: Route | undefined
-  /** The window that the peer knows. */
-  #advertised = CAPACITY
   /** The callback of the write, or the end, under way. */
   #done: Done | undefined
   /** Whether the stream is over: nothing is sent or received any more. */
@@ -98,7 +93,6 @@ export class UDXStream extends Duplex<StreamEvents> {
     this.#sender = new Sender(
       {
         send: (flags, seq, payload) => this.#transmit(this.#compose(flags, payload, seq)),
-        heartbeat: () => this.#transmit(this.#compose(FLAG_HEARTBEAT)),
         done: () => this.#continue(),
         timeout: () => this.#fail('ETIMEDOUT'),
       },
@@ -164,24 +158,16 @@ export class UDXStream extends Duplex<StreamEvents> {
     }
     const payload = payloadOf(packet)
     if (payload === undefined || this.#over) return
-    const { flags, seq, ack, rwnd } = header
+    const { flags, seq, ack } = header
     if ((flags & FLAG_DESTROY) !== 0) {
       if (seqDiff(seq, this.#receiver.ack) >= 0) this.#fail('ECONNRESET')
       return
     }
     const isNumbered = (flags & FLAGS_NUMBERED) !== 0
     if (isNumbered) this.#receiver.accept(seq, payload, (flags & FLAG_END) !== 0)
-    if ((flags & FLAG_HEARTBEAT) === 0) this.#sender.onAcknowledged(ack, rwnd)
+    if ((flags & FLAG_HEARTBEAT) === 0) this.#sender.onAcknowledged(ack)
     if (isNumbered || (flags & FLAG_HEARTBEAT) !== 0) this.#transmit(this.#compose(0))
     if ((flags & FLAG_MESSAGE) !== 0) this.emit('message', b4a.from(payload))
-  }
-
-  override _read(done: Done): void {
-    this.#receiver.resume()
-    // The peer may be waiting for room.
-    const { window } = this.#receiver
-    if (this.#advertised < WINDOW_STEP && window - this.#advertised >= WINDOW_STEP) this.#transmit(this.#compose(0))
-    done(null)
   }
 
   override _writev(batch: unknown[], done: Done): void {
@@ -236,14 +222,12 @@ export class UDXStream extends Duplex<StreamEvents> {
   }
 
   #compose(flags: number, payload?: Uint8Array, seq = this.#sender.next): Uint8Array {
-    const { window: rwnd, ack } = this.#receiver
-    return createPacket({ flags, id: this.remoteId, rwnd, seq, ack }, payload)
+    return createPacket({ flags, id: this.remoteId, seq, ack: this.#receiver.ack }, payload)
   }
 
   #transmit(packet: Uint8Array): void {
     const route = this.#route
     if (route === undefined || this.#over) return
-    this.#advertised = this.#receiver.window
     route.socket.trySend(packet, route.port, route.host)
   }
 }

@@ -36,7 +36,8 @@ interface LastWord {
  * UDX, the transport under Hyperswarm: reliable, multiplexed streams over IPv4 datagrams. Pass it to `new HyperDHT({ udx })`,
  * in place of the addon udx-native, which needs Node. It is compatible with version 1.21 of the addon on the wire, and has the
  * part of its interface that hyperdht uses when nodes connect directly. It is made for the few hundred bytes that members send
- * each other on a connection. More bytes arrive correctly, but slowly if packets are lost.
+ * each other on a connection, and does not hold back a sender whose reader is slow. More bytes arrive correctly, but slowly if
+ * packets are lost.
  */
 export class UDX implements SocketHost, StreamHost {
   readonly clock: Clock

@@ -2,15 +2,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { seqAdd } from '../../../lib/udx/packet.ts'
-import { CAPACITY, Receiver } from '../../../lib/udx/receiver.ts'
+import { Receiver } from '../../../lib/udx/receiver.ts'
 
-/** A receiver whose first packet has the number `start`, with a reader that takes everything, or as much as `wants` says. */
-function create(start = 0, wants = () => true) {
+/** A receiver whose first packet has the number `start`, and what it has read. */
+function create(start = 0) {
   const read = { bytes: [] as Uint8Array[], ends: 0 }
   const receiver = new Receiver({
     data: (bytes) => {
       read.bytes.push(bytes)
-      return wants()
     },
     end: () => {
       read.ends++
@@ -48,30 +47,7 @@ test('receiver puts packets into their order, whatever order they come in and ho
       const expected = Buffer.concat(Array.from({ length: count - 1 }, (_, i) => packet(i, 1 + (i % 7))))
       assert.ok(Buffer.concat(read.bytes).equals(expected))
       assert.equal(read.ends, 1)
-      assert.equal(receiver.window, CAPACITY)
     }),
-  )
-})
-
-test('receiver offers the room that is free, and takes no more than that', () => {
-  const { receiver, read } = create(0, () => false)
-  const size = CAPACITY / 64
-  receiver.accept(0, packet(0, size), false)
-  assert.equal(receiver.window, CAPACITY, 'the reader has taken what was in order')
-  for (let i = 1; i < 70; i++) receiver.accept(i, packet(i, size), false)
-  assert.deepEqual([receiver.window, receiver.ack], [0, 65], 'and takes no more')
-  receiver.resume()
-  assert.equal(receiver.window, size)
-  receiver.accept(65, packet(65, size), false)
-  assert.equal(receiver.ack, 66)
-  for (let i = 66; i < 70; i++) {
-    receiver.resume()
-    receiver.accept(i, packet(i, size), false)
-  }
-  for (let i = 0; i < 64; i++) receiver.resume()
-  assert.deepEqual(
-    read.bytes.map(([first]) => first),
-    Array.from({ length: 70 }, (_, i) => i + 1),
   )
 })
 

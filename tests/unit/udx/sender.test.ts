@@ -10,11 +10,10 @@ import { pattern } from './support/streams.ts'
 function create(first = 0) {
   const simulation = new Simulation()
   const sent: { seq: number; payload: Uint8Array; flags: number }[] = []
-  const count = { heartbeats: 0, done: 0, timeouts: 0 }
+  const count = { done: 0, timeouts: 0 }
   const sender = new Sender(
     {
       send: (flags, seq, payload) => sent.push({ flags, seq, payload }),
-      heartbeat: () => count.heartbeats++,
       done: () => count.done++,
       timeout: () => count.timeouts++,
     },
@@ -24,30 +23,21 @@ function create(first = 0) {
   return { simulation, sender, sent, count }
 }
 
-test('sender sends each byte once and in order, never more at a time than a few packets and what the peer has room for', () => {
-  const answers = fc.array(fc.record({ packets: fc.nat(20), room: fc.nat(30_000) }, { noNullPrototype: true }))
+test('sender sends each byte once and in order, never more at a time than a few packets', () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 0, max: 0xffff_ffff }),
       fc.integer({ min: 1, max: 60_000 }),
-      answers,
+      fc.array(fc.nat(20)),
       (first, length, steps) => {
         const { sender, sent, count } = create(first)
         const bytes = pattern(length)
         let acked = 0
-        sender.onAcknowledged(first, 30_000)
         sender.write(bytes)
-        for (const { packets, room } of [
-          ...steps,
-          ...Array.from({ length: 60 }, () => ({ packets: 20, room: 30_000 })),
-        ]) {
+        for (const packets of [...steps, ...Array.from({ length: 60 }, () => 20)]) {
           acked = Math.min(acked + packets, sent.length)
-          const before = sent.length
-          sender.onAcknowledged(seqAdd(first, acked), room)
-          const flying = sent.slice(acked)
-          assert.ok(flying.length <= 16)
-          const flyingBytes = flying.reduce((sum, { payload }) => sum + payload.length, 0)
-          assert.ok(sent.length === before || flyingBytes <= room, `${flyingBytes} bytes into ${room}`)
+          sender.onAcknowledged(seqAdd(first, acked))
+          assert.ok(sent.length - acked <= 16)
         }
         assert.deepEqual(
           sent.map(({ seq }) => seq),
@@ -58,7 +48,7 @@ test('sender sends each byte once and in order, never more at a time than a few 
         sender.end()
         assert.equal(sent.at(-1)?.flags, FLAG_END)
         assert.equal(count.done, 1)
-        sender.onAcknowledged(seqAdd(first, sent.length), 0)
+        sender.onAcknowledged(seqAdd(first, sent.length))
         assert.equal(count.done, 2)
         sender.close()
       },
@@ -69,15 +59,15 @@ test('sender sends each byte once and in order, never more at a time than a few 
 test('sender believes no acknowledgement of what it never sent, and none twice', async () => {
   const { simulation, sender, sent } = create(0xffff_ffff)
   sender.write(pattern(3_000))
-  for (const ack of [3, 100, 0x7fff_ffff, 0x8000_0000, 0xffff_fffe]) sender.onAcknowledged(ack, 0)
+  for (const ack of [3, 100, 0x7fff_ffff, 0x8000_0000, 0xffff_fffe]) sender.onAcknowledged(ack)
   sent.length = 0
   await simulation.for(260)
   assert.deepEqual(
     sent.map(({ seq }) => seq),
     [0xffff_ffff, 0, 1],
   )
-  sender.onAcknowledged(1, 10_000)
-  sender.onAcknowledged(0, 0)
+  sender.onAcknowledged(1)
+  sender.onAcknowledged(0)
   sent.length = 0
   await simulation.for(260)
   assert.deepEqual(
@@ -88,24 +78,11 @@ test('sender believes no acknowledgement of what it never sent, and none twice',
   assert.equal(simulation.open.timers, 0)
 })
 
-test('sender waits twice as long each time, then gives up; and not while the peer says that it has no room', async () => {
+test('sender waits twice as long each time, then gives up', async () => {
   const { simulation, sender, sent, count } = create()
   sender.write(pattern(100))
   await simulation.for(GIVE_UP_TIME - 1)
   assert.deepEqual([sent.length, count.timeouts], [10, 0])
   await simulation.for(1)
   assert.equal(count.timeouts, 1)
-
-  const closed = create()
-  closed.sender.onAcknowledged(0, 0)
-  closed.sender.write(pattern(100))
-  for (let second = 0; second < 300; second++) {
-    await closed.simulation.for(1_000)
-    closed.sender.onAcknowledged(0, 0)
-  }
-  assert.deepEqual([closed.sent.length, closed.count.timeouts], [0, 0])
-  assert.ok(closed.count.heartbeats > 100 && closed.count.heartbeats < 200, `${closed.count.heartbeats}`)
-  closed.sender.onAcknowledged(0, 100)
-  assert.equal(closed.sent.length, 1)
-  closed.sender.close()
 })

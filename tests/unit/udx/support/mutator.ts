@@ -22,7 +22,7 @@ export function createMutator(
 ): { readonly count: number; tap: (bytes: Uint8Array, send: (bytes: Uint8Array) => void) => void } {
   const random = createRandom(seed)
   const below = (n: number) => Math.floor(random() * n)
-  let header: Header = { flags: 0, id: 0, rwnd: 0, seq: 0, ack: 0 }
+  let header: Header = { flags: 0, id: 0, seq: 0, ack: 0 }
   const far = (n: number) => (n + 0x4000_0000 + below(0x3000_0000)) >>> 0
   const old: Buffer[] = []
   const mutations: ((packet: Buffer) => Buffer)[] = [

@@ -19,14 +19,12 @@ export interface End {
 export const HOST = '127.0.0.1'
 
 /** Records what happens to a stream, and reads all its bytes. */
-export function watch(stream: UDXStream, reading = true): End['log'] {
+export function watch(stream: UDXStream): End['log'] {
   const log: End['log'] = { bytes: [], length: 0, messages: [], ended: false, closed: false, error: undefined }
-  if (reading) {
-    stream.on('data', (bytes) => {
-      log.bytes.push(bytes as Uint8Array)
-      log.length += (bytes as Uint8Array).length
-    })
-  }
+  stream.on('data', (bytes) => {
+    log.bytes.push(bytes as Uint8Array)
+    log.length += (bytes as Uint8Array).length
+  })
   stream.on('end', () => {
     log.ended = true
   })
@@ -41,13 +39,13 @@ export function watch(stream: UDXStream, reading = true): End['log'] {
 }
 
 /** Two connected streams, each on a socket of its own instance. */
-export function connectPair(simulation: Simulation, options: { reading?: boolean } = {}): [End, End] {
+export function connectPair(simulation: Simulation): [End, End] {
   const ends = [1, 2].map((id) => {
     const udx = simulation.createUDX()
     const socket = udx.createSocket()
     socket.bind(0, HOST)
     const stream = udx.createStream(id)
-    return { udx, socket, stream, log: watch(stream, options.reading) }
+    return { udx, socket, stream, log: watch(stream) }
   }) as [End, End]
   const [a, b] = ends
   a.stream.connect(a.socket, 2, b.socket.address()?.port as number, HOST)
