@@ -1,11 +1,10 @@
-import { createHash } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { paintFor } from '../observe/paint.ts'
 import type { Descriptor } from '../oci/digest.ts'
-import { makeImage } from '../oci/make-image.ts'
+import { digestOf, makeImage } from '../oci/make-image.ts'
 import { childrenOf } from '../oci/manifest.ts'
 import { isManifestMediaType } from '../oci/media-type.ts'
 import { onAbort } from '../platform/abort.ts'
@@ -104,33 +103,20 @@ async function pull(base: string, signal: AbortSignal, step: (text: string) => v
     const url =
       descriptor === undefined ? tag : `${base}/${manifest ? 'manifests' : 'blobs'}/${descriptor.digest}?ns=${REGISTRY}`
     const response = await fetch(url, { signal })
-    const digest = descriptor?.digest ?? response.headers.get('docker-content-digest') ?? ''
     if (!response.ok) throw new Error(`${url}: status ${response.status}: ${await response.text()}`)
-    const body = await hashed(response, digest.startsWith('sha512:') ? 'sha512' : 'sha256', manifest)
-    if (body.digest !== digest) throw new Error(`${url}: got ${body.digest}`)
+    const body = new Uint8Array(await response.arrayBuffer())
+    const digest = descriptor?.digest ?? response.headers.get('docker-content-digest') ?? ''
+    if (digestOf(body) !== digest) throw new Error(`${url}: got ${digestOf(body)}`)
     count++
-    bytes += body.size
+    bytes += body.length
     const mediaType = response.headers.get('content-type') ?? ''
     step(
-      `${digest.slice(0, 19)} ${mebibytes(body.size).padStart(9)} from ${response.headers.get('x-swarmirror-source')}: ${mediaType}`,
+      `${digest.slice(0, 19)} ${mebibytes(body.length).padStart(9)} from ${response.headers.get('x-swarmirror-source')}: ${mediaType}`,
     )
-    for (const child of manifest ? childrenOf(body.bytes, mediaType) : []) await get(child)
+    for (const child of manifest ? childrenOf(body, mediaType) : []) await get(child)
   }
   await get(undefined)
   return { count, bytes }
-}
-
-/** Reads a body to its end, and keeps its bytes if `keep` is set. */
-async function hashed(response: Response, algorithm: string, keep: boolean) {
-  const hash = createHash(algorithm)
-  const chunks: Uint8Array[] = []
-  let size = 0
-  for await (const chunk of response.body ?? []) {
-    hash.update(chunk)
-    size += chunk.byteLength
-    if (keep) chunks.push(chunk)
-  }
-  return { digest: `${algorithm}:${hash.digest('hex')}`, size, bytes: Buffer.concat(chunks) }
 }
 
 function mebibytes(bytes: number): string {
