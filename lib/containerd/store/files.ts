@@ -42,7 +42,7 @@ export function createContentFiles(dependencies: {
   let told: string | undefined
   /** By the names of their directories; `undefined` for anything but a digest of this namespace, and for one not known yet. */
   const ingests = new Map<string, Ingest | undefined>()
-  const arrivals = new Set<Arrival>()
+  const arrivals = new Set<GrowingFile>()
   const unwatched = new Set<string>()
   const closing = new AbortController()
   const watcher = createDirectoryWatcher(hear, (path, error) => {
@@ -64,7 +64,9 @@ export function createContentFiles(dependencies: {
     }
     const directory = join(root, 'ingest')
     const names = namesIn(directory)
-    for (const name of ingests.keys()) if (!names.includes(name)) ingests.delete(name)
+    const gone = [...ingests.keys()].filter((name) => !names.includes(name))
+    for (const name of gone) ingests.delete(name)
+    if (gone.length > 0) for (const arrival of arrivals) arrival.look()
     for (const name of names) {
       if (ingests.has(name)) continue
       ingests.set(name, undefined)

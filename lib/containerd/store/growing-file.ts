@@ -26,7 +26,10 @@ export interface GrowingFilePlace {
   readonly size: number | undefined
 }
 
-/** A file that grows until it is renamed, or removed if its writer gives up. Events report both, and each write. */
+/**
+ * A file that grows until it is renamed, or removed if its writer gives up. It hears of each write by itself. Whoever watches the
+ * directories of all such files tells it to look when some are gone, since Deno may report nothing in a directory that is removed.
+ */
 export class GrowingFile extends Growth implements Arrival {
   readonly #place: GrowingFilePlace
   readonly #watcher: DirectoryWatcher
@@ -45,7 +48,7 @@ export class GrowingFile extends Growth implements Arrival {
       () => this.#poll(),
     )
     // At once, because callers ask what was already there before there is any event.
-    this.#look()
+    this.look()
     void this.#begin()
   }
 
@@ -71,7 +74,7 @@ export class GrowingFile extends Growth implements Arrival {
           // The writer has started over, or another writer was faster.
           if (++empty > EMPTY_READS) throw this.#error()
           await this.#closeFile(file)
-          this.#look()
+          this.look()
           file = await this.#openFile()
         }
       }
@@ -86,24 +89,8 @@ export class GrowingFile extends Growth implements Arrival {
     for (const file of this.#open) void this.#closeFile(file)
   }
 
-  async #begin(): Promise<void> {
-    const directory = dirname(this.#place.growing)
-    // Also the parent, since Deno may report nothing else when a directory is removed. If this fails, so does the look.
-    await this.#watcher.cover([directory, dirname(directory)]).catch(() => undefined)
-    this.#look()
-  }
-
-  #hear(): void {
-    this.#look()
-    clearTimeout(this.#secondLook)
-    if (this.state === 'growing') this.#secondLook = setTimeout(() => this.#look(), SECOND_LOOK_DELAY)
-  }
-
-  #poll(): void {
-    if (this.state === 'growing') this.#polling ??= setInterval(() => this.#look(), POLL_INTERVAL)
-  }
-
-  #look(): void {
+  /** Looks now, as after each event in its directory. */
+  look(): void {
     const { growing, complete, size } = this.#place
     if (this.state !== 'growing') return
     try {
@@ -120,6 +107,23 @@ export class GrowingFile extends Growth implements Arrival {
       this.#failure = error
       this.finish('aborted')
     }
+  }
+
+  async #begin(): Promise<void> {
+    const directory = dirname(this.#place.growing)
+    // If this fails, so does the look.
+    await this.#watcher.cover([directory]).catch(() => undefined)
+    this.look()
+  }
+
+  #hear(): void {
+    this.look()
+    clearTimeout(this.#secondLook)
+    if (this.state === 'growing') this.#secondLook = setTimeout(() => this.look(), SECOND_LOOK_DELAY)
+  }
+
+  #poll(): void {
+    if (this.state === 'growing') this.#polling ??= setInterval(() => this.look(), POLL_INTERVAL)
   }
 
   override finish(end: 'committed' | 'aborted'): void {

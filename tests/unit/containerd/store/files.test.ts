@@ -85,6 +85,20 @@ test('files show an ingest whose files appear one after the other', () =>
     await waitFor('nothing arrives', () => files.arriving(digest(1)) === undefined)
   }))
 
+test('files end the arrival of each ingest that is removed, though many are removed at once', () =>
+  withFiles(async (files, root) => {
+    const numbers = Array.from({ length: 60 }, (_, number) => number)
+    const directories = await Promise.all(
+      numbers.map((number) => ingest(root, `k8s.io/1/layer-${digest(number)}`, { total: 9, bytes: 'ab' })),
+    )
+    await files.check(root)
+    const arrivals = await Promise.all(numbers.map((number) => waitFor('it', () => files.arriving(digest(number)))))
+    await within('what is there', Promise.all(arrivals.map((arrival) => arrival.grown(1, never))))
+    await Promise.all(directories.map((directory) => rm(directory, { recursive: true })))
+    const ends = await within('their ends', Promise.all(arrivals.map(({ ended }) => ended)))
+    assert.deepEqual(ends, Array(60).fill('aborted'))
+  }))
+
 test('files end arrivals when containerd is lost, and when they are closed', () =>
   withFiles(async (files, root) => {
     await files.check(root)
