@@ -61,11 +61,8 @@ interface StreamEvents extends DuplexEvents {
 /** The part of a UDX instance that its streams use. */
 export interface StreamHost {
   readonly clock: Clock
-  /**
-   * Called once for each stream that is over. `lastWord` is the packet for further packets of the peer, if the peer may still
-   * send some.
-   */
-  forget(id: number, lastWord?: { readonly route: Route; readonly packet: Uint8Array }): void
+  /** Called once for each stream that is over. */
+  forget(id: number): void
 }
 
 type Done = (error: Error | null) => void
@@ -181,11 +178,12 @@ export class UDXStream extends Duplex<StreamEvents> {
   }
 
   override _predestroy(): void {
-    this.#leave(FLAG_DESTROY)
+    this.#transmit(this.#compose(FLAG_DESTROY))
+    this.#leave()
   }
 
   override _destroy(done: Done): void {
-    this.#leave(0)
+    this.#leave()
     done(null)
   }
 
@@ -194,16 +192,11 @@ export class UDXStream extends Duplex<StreamEvents> {
     this.destroy(new UdxError(code))
   }
 
-  /**
-   * Ends the stream. With `flags` the peer may not know that yet: it is told at once if they say DESTROY, and otherwise when it
-   * sends another packet.
-   */
-  #leave(flags?: number): void {
+  /** Ends the stream. If the peer misses that, it gives up in time. */
+  #leave(): void {
     if (this.#over) return
-    const [route, packet] = [this.#route, this.#compose(flags ?? 0)]
-    if (flags === FLAG_DESTROY) this.#transmit(packet)
     this.#over = true
-    this.#udx.forget(this.id, route === undefined || flags === undefined ? undefined : { route, packet })
+    this.#udx.forget(this.id)
     this.#sender.close()
     this.#continue()
   }

@@ -5,15 +5,9 @@ import { type Clock, systemClock } from '../platform/clock.ts'
 import type { DatagramBackend } from './backend.ts'
 import { bunBackend } from './backend-bun.ts'
 import { nodeBackend } from './backend-node.ts'
-import { FLAG_DESTROY, FLAGS_NUMBERED, readHeader } from './packet.ts'
-import { GIVE_UP_TIME } from './sender.ts'
+import { readHeader } from './packet.ts'
 import { type SocketHost, UDXSocket } from './socket.ts'
-import { type Route, type StreamHost, type StreamOptions, UDXStream } from './stream.ts'
-
-/** Milliseconds for which a stream that is over is remembered: as long as a peer that missed the last packet keeps asking. */
-export const LINGER_TIME = GIVE_UP_TIME + 2_000
-/** How many streams that are over are remembered. */
-const MAX_LINGERING = 1_024
+import { type StreamHost, type StreamOptions, UDXStream } from './stream.ts'
 
 /** The datagram sockets of this runtime. */
 export const runtimeBackend: DatagramBackend = 'Bun' in globalThis ? bunBackend : nodeBackend
@@ -23,13 +17,6 @@ export interface UDXOptions {
   readonly clock?: Clock
   /** Datagram sockets; those of this runtime by default. */
   readonly backend?: DatagramBackend
-}
-
-/** The answer to a peer that does not know yet that a stream is over. */
-interface LastWord {
-  readonly route: Route
-  readonly packet: Uint8Array
-  readonly until: number
 }
 
 /**
@@ -46,11 +33,6 @@ export class UDX implements SocketHost, StreamHost {
   packetsReceived = 0
   /** Streams that are not over, by their id. */
   readonly streams = new Map<number, UDXStream>()
-  /**
-   * The last words of streams that are over, the oldest first. The addon has none, so there a peer that misses the last packet
-   * times out.
-   */
-  readonly #lastWords = new Map<number, LastWord>()
 
   constructor({ clock = systemClock, backend = runtimeBackend }: UDXOptions = {}) {
     this.clock = clock
@@ -74,7 +56,6 @@ export class UDX implements SocketHost, StreamHost {
   createStream(id: number, options?: StreamOptions): UDXStream {
     if (this.streams.has(id)) throw new Error(`stream id ${id} is taken`)
     const stream = new UDXStream(this, id, options)
-    this.#lastWords.delete(id)
     this.streams.set(id, stream)
     return stream
   }
@@ -84,20 +65,13 @@ export class UDX implements SocketHost, StreamHost {
     const header = readHeader(packet)
     if (header === undefined) return false
     const stream = this.streams.get(header.id)
-    if (stream === undefined) return this.#answer(header.id, header.flags)
+    if (stream === undefined) return false
     stream.receive(socket, header, packet, port, host)
     return true
   }
 
-  forget(id: number, lastWord?: Omit<LastWord, 'until'>): void {
+  forget(id: number): void {
     this.streams.delete(id)
-    if (lastWord === undefined) return
-    const now = this.clock.now()
-    for (const [oldest, { until }] of this.#lastWords) {
-      if (until > now && this.#lastWords.size < MAX_LINGERING) break
-      this.#lastWords.delete(oldest)
-    }
-    this.#lastWords.set(id, { ...lastWord, until: now + LINGER_TIME })
   }
 
   networkInterfaces(): NetworkInterface[] {
@@ -114,17 +88,6 @@ export class UDX implements SocketHost, StreamHost {
   /** Watches nothing, because a mirror keeps the address that it was started with. */
   watchNetworkInterfaces(): EventEmitter & { readonly interfaces: NetworkInterface[]; destroy(): Promise<void> } {
     return Object.assign(new EventEmitter(), { interfaces: this.networkInterfaces(), destroy: () => Promise.resolve() })
-  }
-
-  /** Answers a packet for a stream that is over. @returns whether there was such a stream */
-  #answer(id: number, flags: number): boolean {
-    const lastWord = this.#lastWords.get(id)
-    if (lastWord === undefined || lastWord.until < this.clock.now()) return false
-    const { route, packet } = lastWord
-    if ((flags & FLAG_DESTROY) !== 0) this.#lastWords.delete(id)
-    else if ((flags & FLAGS_NUMBERED) !== 0 || packet[2] === FLAG_DESTROY)
-      route.socket.trySend(packet, route.port, route.host)
-    return true
   }
 }
 
