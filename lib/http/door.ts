@@ -60,7 +60,7 @@ export function createDoor(
   // routes in one expression, and refuses at the start a route that it cannot match so. `getPath` gives it the path as it was
   // sent, because Hono would decode it.
   const door = new Hono<DoorEnv>({ router: new RegExpRouter(), getPath: ({ url }) => new URL(url).pathname })
-  door.use(...checks, throwErrors())
+  door.use(...checks)
   door.on('GET', ['/v2', '/v2/'], baseAnswer)
   for (const content of ['/v2/:name{.+}/manifests/:reference', '/v2/:name{.+}/blobs/:digest']) {
     door.get(content, checkPolicy(policy), ...sources, (c) => unknownAnswer(c.get('target')))
@@ -76,20 +76,6 @@ export function createDoor(
     return errorAnswer(new OciError('UNKNOWN', 'internal error; the log of this mirror has the cause'))
   })
   return { fetch: (request, admission) => door.fetch(request, { admission }) }
-}
-
-/**
- * Wraps anything thrown in an Error, because Hono hands nothing else to `onError`: under `node:http`, the signal of a client
- * that leaves aborts with a string.
- */
-function throwErrors(): DoorMiddleware {
-  return async function throwErrors(_, next) {
-    try {
-      await next()
-    } catch (reason) {
-      throw new Error(String(reason))
-    }
-  }
 }
 
 /** Answers an image that this node does not mirror with a miss, even if the node holds it. */

@@ -88,7 +88,6 @@ export async function openDoor(
       host,
       port,
       tls,
-      isPlain: name === 'listen' || name === 'peer-listen',
       ...(name === 'peer-listen' && { newcomers: NEWCOMERS, writeTimeout: PEER_WRITE_TIMEOUT }),
       onError: (error, request) => bounded.error('answer broke off', { door: name, ...request, error }),
     })
@@ -101,7 +100,7 @@ export async function openDoor(
 const ADDRESS_PROBLEMS: Readonly<Record<string, string>> = {
   EADDRINUSE: 'the address is in use',
   EADDRNOTAVAIL: 'this machine has no such address',
-  // Deno 2.9 reports EADDRNOTAVAIL so in node:http.
+  // Deno 2.9 reports EADDRNOTAVAIL so.
   EINVAL: 'this machine has no such address',
   EACCES: 'not permitted to use this address',
   EPERM: 'not permitted to use this address',

@@ -51,11 +51,6 @@ export interface ListenOptions {
   readonly port: number
   /** With it, the server speaks TLS 1.3, and only with clients that have a certificate; plain TCP if missing. */
   readonly tls?: MutualTls | undefined
-  /**
-   * Whether the handler never reads a request's body, and declares the length of its answers where clients keep the connection.
-   * Then each byte takes half the processor time on Bun.
-   */
-  readonly isPlain?: boolean
   /** For a door that not everybody may ask. Its handler calls {@link Admission.trust} for clients that may. */
   readonly newcomers?: NewcomerBounds | undefined
   /** How many connections may be open; one more ends the oldest idle one. */

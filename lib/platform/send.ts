@@ -20,13 +20,11 @@ export interface Client {
   readonly gone: boolean
   readonly headSent: boolean
   writeHead(status: number, headers: Headers): void
-  /** Sends the head without waiting for a byte of the body. */
-  flushHead(): void
   /** Calls `written` when the memory of the chunk may be used again, unless the client leaves first. */
   write(chunk: Uint8Array, written: () => void): void
   /** Ends the response, which is complete. */
   end(): void
-  /** Ends the connection with FIN after everything that was written. */
+  /** Ends the connection with FIN after everything that was written, be it only the head. */
   cut(): void
   /** Ends the connection at once. The system still sends the bytes that it holds, and then FIN. */
   drop(): void
@@ -63,8 +61,7 @@ export async function respond(
  *
  * If a body breaks off, or is shorter or longer than its Content-Length, the connection ends with FIN after the good bytes:
  * containerd fails the pull on RST, resumes at the offset after FIN, and hangs on a short body if the connection stays open
- * (measured with containerd 1.7.24 and 2.2.0). @hono/node-server treats such bodies differently on each runtime, and hangs on
- * some.
+ * (measured with containerd 1.7.24 and 2.2.0).
  *
  * A body that is not read to its end is cancelled, at once when the client leaves, even while the source is silent.
  *
@@ -85,7 +82,6 @@ async function send(
   }
   if (source === NO_BODY) {
     client.writeHead(response.status, response.headers)
-    client.flushHead()
     client.cut()
     return
   }

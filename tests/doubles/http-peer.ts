@@ -9,10 +9,10 @@ import { createMetrics } from '../../lib/observe/metrics.ts'
 import { createPolicy } from '../../lib/oci/policy.ts'
 import type { CapabilityCheck } from '../../lib/peers/credentials.ts'
 import { addressOf } from '../../lib/platform/address.ts'
+import { listen } from '../../lib/platform/listen.ts'
 import type { ContentStore } from '../../lib/store/store.ts'
 import type { Peer } from '../../lib/swarm/router.ts'
 import { CREDENTIALS } from '../fixtures/credentials.ts'
-import { listenForMembers } from '../fixtures/listen.ts'
 
 /** A server that answers, or fails to answer, at the address of a peer door. */
 export interface TestPeer {
@@ -30,7 +30,7 @@ export interface CountingPeer extends TestPeer {
 
 /** A good peer: the real door on a store. */
 export async function startPeer(store: ContentStore, capabilities: CapabilityCheck = CREDENTIALS): Promise<TestPeer> {
-  const listener = await listenForMembers((request, admission) => door.fetch(request, admission), {
+  const listener = await listen((request, admission) => door.fetch(request, admission), {
     host: '127.0.0.1',
     port: 0,
     onError: () => undefined,

@@ -14,7 +14,6 @@ const BEHIND: readonly { readonly what: RegExp; readonly files: RegExp }[] = [
   { what: /^(?:hyperswarm|hyperdht)(?:\/|$)/, files: /^lib\/swarm\/hyperswarm\.ts$/ },
   { what: /^toml-eslint-parser$/, files: /^lib\/toml\/toml\.ts$/ },
   { what: /^hono(?:\/|$)/, files: /^lib\/(?:http|page)\// },
-  { what: /^@hono\/node-server(?:\/|$)/, files: /^lib\/platform\// },
   { what: /^@(?:bufbuild|connectrpc)\/|_pb\.ts$/, files: /^lib\/containerd\/client\// },
 ]
 

@@ -8,13 +8,12 @@ import fc from 'fast-check'
 import { PeerClient } from '../../../lib/peers/client.ts'
 import { createTlsIdentity, type TlsIdentity } from '../../../lib/peers/tls.ts'
 import { listen } from '../../../lib/platform/listen.ts'
-import type { ListenOptions, MutualTls } from '../../../lib/platform/listener.ts'
+import type { MutualTls } from '../../../lib/platform/listener.ts'
 import { runtimeName } from '../../../lib/platform/runtime.ts'
 import { startHttpPeer } from '../../doubles/http-peer.ts'
 import { SWARM_KEY } from '../../fixtures/credentials.ts'
 import { RawClient, requestText } from '../../fixtures/http.ts'
 import { never } from '../../fixtures/layout.ts'
-import { listenForMembers } from '../../fixtures/listen.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
 const OTHER_KEY = new Uint8Array(32).fill(8)
@@ -82,11 +81,8 @@ test('certificates say what they are for', () => {
   assert.equal(node.checkHost(servername), servername)
 })
 
-type Listen = (handler: () => Response, options: ListenOptions) => ReturnType<typeof listen>
-
 /** Runs `use` with a server that answers everybody who completes the handshake. */
 async function withServer(
-  open: Listen,
   tls: MutualTls | undefined,
   use: (port: number, answered: () => number) => Promise<void>,
 ): Promise<void> {
@@ -95,7 +91,12 @@ async function withServer(
     answered++
     return new Response('secret', { headers: { 'content-length': '6' } })
   }
-  const listener = await open(handler, { host: '127.0.0.1', port: 0, tls, onError: (error) => assert.fail(`${error}`) })
+  const listener = await listen(handler, {
+    host: '127.0.0.1',
+    port: 0,
+    tls,
+    onError: (error) => assert.fail(`${error}`),
+  })
   try {
     await use(listener.port, () => answered)
   } finally {
@@ -130,84 +131,79 @@ async function askWith(port: number, options: object): Promise<string> {
   })
 }
 
-for (const [name, open] of [
-  ['listen', listen],
-  ['listen for members', listenForMembers],
-] as const) {
-  test(`${name} with TLS answers nodes of its swarm, on one connection after the other and on kept ones`, async () => {
-    await withServer(open, ours, async (port) => {
-      assert.equal(await ask(port, another), '200 secret')
-      const client = new PeerClient({ tls: another })
-      const peer = { id: '', host: '127.0.0.1', port }
-      for (let round = 0; round < 3; round++) {
-        const { status, body } = await client.call(peer, { method: 'GET', path: '/', headers: {} }, never)
-        assert.equal(status, 200)
-        assert.equal((await body.next())?.byteLength, 6)
-        assert.equal(await body.next(), undefined)
-      }
-      client.close()
-    })
+test(`listen with TLS answers nodes of its swarm, on one connection after the other and on kept ones`, async () => {
+  await withServer(ours, async (port) => {
+    assert.equal(await ask(port, another), '200 secret')
+    const client = new PeerClient({ tls: another })
+    const peer = { id: '', host: '127.0.0.1', port }
+    for (let round = 0; round < 3; round++) {
+      const { status, body } = await client.call(peer, { method: 'GET', path: '/', headers: {} }, never)
+      assert.equal(status, 200)
+      assert.equal((await body.next())?.byteLength, 6)
+      assert.equal(await body.next(), undefined)
+    }
+    client.close()
   })
+})
 
-  test(`${name} with TLS answers nobody else, and says so at once`, async () => {
-    const { ca, cert, key, servername } = ours
-    const trusting = { ca: [...ca], servername }
-    await withServer(open, ours, async (port, answered) => {
-      for (const [what, options] of [
-        ['no certificate', trusting],
-        ["another swarm's certificate", { ...trusting, cert: stranger.cert, key: stranger.key }],
-        ['no certificate, no check', { rejectUnauthorized: false }],
-        ["another swarm's certificate, no check", { ...stranger, rejectUnauthorized: false }],
-        ['TLS 1.2', { ...trusting, cert, key, maxVersion: 'TLSv1.2' }],
-      ] as const) {
-        const answer = await within(what, askWith(port, options), 5_000)
-        assert.match(answer, /Error/, what)
-      }
-      assert.match(await within('another swarm', ask(port, stranger), 5_000), /PeerError/)
-      assert.match(await within('plain HTTP', ask(port, undefined), 5_000), /PeerError/)
-      assert.equal(answered(), 0)
-      assert.equal(await ask(port, another), '200 secret')
-    })
+test(`listen with TLS answers nobody else, and says so at once`, async () => {
+  const { ca, cert, key, servername } = ours
+  const trusting = { ca: [...ca], servername }
+  await withServer(ours, async (port, answered) => {
+    for (const [what, options] of [
+      ['no certificate', trusting],
+      ["another swarm's certificate", { ...trusting, cert: stranger.cert, key: stranger.key }],
+      ['no certificate, no check', { rejectUnauthorized: false }],
+      ["another swarm's certificate, no check", { ...stranger, rejectUnauthorized: false }],
+      ['TLS 1.2', { ...trusting, cert, key, maxVersion: 'TLSv1.2' }],
+    ] as const) {
+      const answer = await within(what, askWith(port, options), 5_000)
+      assert.match(answer, /Error/, what)
+    }
+    assert.match(await within('another swarm', ask(port, stranger), 5_000), /PeerError/)
+    assert.match(await within('plain HTTP', ask(port, undefined), 5_000), /PeerError/)
+    assert.equal(answered(), 0)
+    assert.equal(await ask(port, another), '200 secret')
   })
+})
 
-  test(`${name} with TLS trusts both keys of a rotation, and is trusted by both`, async () => {
-    const rotating = createTlsIdentity([OTHER_KEY, SWARM_KEY])
-    const before = createTlsIdentity([SWARM_KEY, OTHER_KEY])
-    await withServer(open, rotating, async (port) => {
-      assert.equal(await ask(port, before), '200 secret')
-      assert.equal(await ask(port, stranger), '200 secret')
-      assert.match(await ask(port, ours), /PeerError/, 'who does not know the new key does not trust it')
-    })
-    await withServer(open, before, async (port) => {
-      assert.equal(await ask(port, rotating), '200 secret')
-      assert.equal(await ask(port, ours), '200 secret')
-    })
+test(`listen with TLS trusts both keys of a rotation, and is trusted by both`, async () => {
+  const rotating = createTlsIdentity([OTHER_KEY, SWARM_KEY])
+  const before = createTlsIdentity([SWARM_KEY, OTHER_KEY])
+  await withServer(rotating, async (port) => {
+    assert.equal(await ask(port, before), '200 secret')
+    assert.equal(await ask(port, stranger), '200 secret')
+    assert.match(await ask(port, ours), /PeerError/, 'who does not know the new key does not trust it')
   })
+  await withServer(before, async (port) => {
+    assert.equal(await ask(port, rotating), '200 secret')
+    assert.equal(await ask(port, ours), '200 secret')
+  })
+})
 
-  test(`${name} with TLS ends connections that never shake hands when it closes`, async () => {
-    await withServer(open, ours, async (port) => {
-      const silent = await RawClient.connect(port)
-      assert.equal(await ask(port, another), '200 secret')
-      assert.equal(silent.ending, 'open')
-      silent.send(requestText('GET', '/'))
-      await waitFor('the end of plain HTTP', async () => (await silent.ended()) !== 'open')
-      await RawClient.connect(port)
-    })
+test(`listen with TLS ends connections that never shake hands when it closes`, async () => {
+  await withServer(ours, async (port) => {
+    const silent = await RawClient.connect(port)
+    assert.equal(await ask(port, another), '200 secret')
+    assert.equal(silent.ending, 'open')
+    silent.send(requestText('GET', '/'))
+    await waitFor('the end of plain HTTP', async () => (await silent.ended()) !== 'open')
+    await RawClient.connect(port)
   })
-}
+})
 
 test('PeerClient with TLS gets nothing from a plain peer, nor from another swarm, at once', async () => {
   const plain = await startHttpPeer((_, outgoing) => outgoing.end('secret'))
   assert.match(await within('the failure', ask(plain.peer.port, ours), 5_000), /PeerError/)
   await plain.close()
-  await withServer(listen, { ...stranger, ca: [...ours.ca] }, async (port, answered) => {
+  await withServer({ ...stranger, ca: [...ours.ca] }, async (port, answered) => {
     assert.match(await within('the failure', ask(port, ours), 5_000), /PeerError/)
     assert.equal(answered(), 0)
   })
 })
 
 test('PeerClient with TLS does not believe a certificate of the swarm that is for another name', async () => {
-  await withServer(listen, ours, async (port) => {
+  await withServer(ours, async (port) => {
     assert.match(await ask(port, { ...another, servername: 'other.example' }), /PeerError/)
   })
 })
@@ -236,10 +232,10 @@ test('PeerClient with TLS resumes the session of a connection that has ended, wh
   }
 })
 
-test('listen for members with TLS loses nothing of what it has sent when it closes before its client has read', async () => {
+test('listen with TLS loses nothing of what it has sent when it closes before its client has read', async () => {
   const content = new Uint8Array(100_000).fill(7)
   const ended = Promise.withResolvers<void>()
-  const listener = await listenForMembers(
+  const listener = await listen(
     (_, admission) => {
       void admission.ended.then(() => ended.resolve())
       return new Response(content, { headers: { 'content-length': String(content.length) } })

@@ -3,7 +3,7 @@ import process from 'node:process'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { listen } from '../../../lib/platform/listen.ts'
-import type { Handler, Listener } from '../../../lib/platform/listener.ts'
+import { type Handler, KEEP_ALIVE_TIMEOUT, type Listener } from '../../../lib/platform/listener.ts'
 import { exchange, parseResponse, type RawClient, requestText, withRawClient } from '../../fixtures/http.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
@@ -16,13 +16,11 @@ interface Failure {
 async function withListener(
   handler: Handler,
   use: (listener: Listener, failures: readonly Failure[]) => Promise<void>,
-  isPlain = true,
 ): Promise<void> {
   const failures: Failure[] = []
   const listener = await listen(handler, {
     host: '127.0.0.1',
     port: 0,
-    isPlain,
     onError: (error, request) => failures.push({ error, request }),
   })
   try {
@@ -168,21 +166,15 @@ test('listen answers pipelined requests one after another, and ends a connection
     asked++
     return new Promise<Response>(() => undefined)
   }
-  for (const isPlain of [true, false])
-    await withListener(
-      handler,
-      async ({ port }) => {
-        await withRawClient(port, async (client) => {
-          asked = 0
-          client.send(GET.repeat(2))
-          await waitFor('the first request', () => asked > 0)
-          client.send(GET.repeat(2_000))
-          assert.notEqual(await within('the end of the connection', client.ended()), 'open')
-          assert.equal(asked, 1)
-        })
-      },
-      isPlain,
-    )
+  await withListener(handler, async ({ port }) => {
+    await withRawClient(port, async (client) => {
+      client.send(GET.repeat(2))
+      await waitFor('the first request', () => asked > 0)
+      client.send(GET.repeat(2_000))
+      assert.notEqual(await within('the end of the connection', client.ended()), 'open')
+      assert.equal(asked, 1)
+    })
+  })
 })
 
 test('listen answers 500 to a body that fails before its first byte, and keeps the connection', async () => {
@@ -309,21 +301,43 @@ test('listen keeps the connection after whole bodies, declared and empty, and af
   })
 })
 
-test('listen that is not plain sends bodies without a declared length in chunks, and keeps the connection', async () => {
-  const handler = () => new Response(bodyOf([new TextEncoder().encode('chunked')], (controller) => controller.close()))
-  const use = async ({ port }: Listener, failures: readonly Failure[]) => {
+test('listen ends the connection after a body without a declared length', async () => {
+  const handler = () => new Response(bodyOf([PART], (controller) => controller.close()))
+  await withListener(handler, async ({ port }, failures) => {
     await withRawClient(port, async (client) => {
-      client.send(GET)
-      await waitFor('the last chunk', () => client.received.includes('\r\n0\r\n\r\n'))
-      const chunked = client.received.toString()
-      assert.match(chunked, /^HTTP\/1\.1 200 /)
-      assert.match(chunked, /transfer-encoding: chunked/i)
-      assert.match(chunked, /\r\nchunked\r\n/)
-      assert.equal(client.ending, 'open')
+      const { ending, response } = await readToEnd(client)
+      assert.equal(ending, 'fin')
+      assert.equal(response?.headers.connection, 'close')
+      assert.deepEqual(response?.body, Buffer.from(PART))
     })
     assert.deepEqual(failures, [])
-  }
-  await withListener(handler, use, false)
+  })
+})
+
+test('listen reads the short body of a POST, and ends the connection after the answer to any other body', async () => {
+  const handler = async (request: Request) => text(`${request.method} ${await request.text()}.`)
+  await withListener(handler, async ({ port }, failures) => {
+    await withRawClient(port, async (client) => {
+      client.send(`${requestText('POST', '/', { 'Content-Length': '8' })}{"a":`)
+      client.send(`"b"${GET}`)
+      assert.equal(String((await client.response()).body), 'POST {"a":"b".')
+      assert.equal(String((await client.response()).body), 'GET .')
+    })
+    for (const [method, name, value] of [
+      ['POST', 'Content-Length', '4097'],
+      ['POST', 'Transfer-Encoding', 'chunked'],
+      ['PUT', 'Content-Length', '1'],
+      ['GET', 'Content-Length', '1'],
+    ] as const) {
+      await withRawClient(port, async (client) => {
+        client.send(requestText(method, '/', { [name]: value }))
+        assert.equal(String((await client.response()).body), `${method} .`)
+        // An idle connection ends too, but later.
+        assert.equal(await within('the end', client.ended(), KEEP_ALIVE_TIMEOUT / 2), 'fin')
+      })
+    }
+    assert.deepEqual(failures, [])
+  })
 })
 
 test('listen answers HEAD with the length of the body, sends none and cancels it unread', async () => {

@@ -3,10 +3,10 @@ import { connect, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { PeerClient } from '../../../lib/peers/client.ts'
 import { createTlsIdentity } from '../../../lib/peers/tls.ts'
+import { listen } from '../../../lib/platform/listen.ts'
 import type { Listener, NewcomerBounds } from '../../../lib/platform/listener.ts'
 import { SWARM_KEY } from '../../fixtures/credentials.ts'
 import { never } from '../../fixtures/layout.ts'
-import { listenForMembers } from '../../fixtures/listen.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
 const LONG = 60_000
@@ -26,7 +26,7 @@ async function withDoor(
   newcomers: NewcomerBounds,
   use: (scene: Scene, client: PeerClient) => Promise<void>,
 ): Promise<void> {
-  const listener: Listener = await listenForMembers(
+  const listener: Listener = await listen(
     ({ url }, admission) => {
       if (url.endsWith('/trusted')) admission.trust()
       return new Response('hello', { headers: { 'content-length': '5' } })
@@ -64,7 +64,7 @@ for (const [what, tls] of [
   ['plain', undefined],
   ['TLS', identity],
 ] as const) {
-  test(`listen for members (${what}) bounds silent connections, of one address and in all, and answers meanwhile`, () =>
+  test(`listen (${what}) bounds silent connections, of one address and in all, and answers meanwhile`, () =>
     withDoor(tls, { most: 20, mostPerAddress: 8, time: LONG }, async ({ open, standing, ask }, client) => {
       open(40, '127.0.0.2')
       await waitFor('the bound of one address', () => standing() === 8)
@@ -73,7 +73,7 @@ for (const [what, tls] of [
       assert.equal(await ask(client), 'hello')
     }))
 
-  test(`listen for members (${what}) ends connections that show nothing in time, and keeps the one that did`, () =>
+  test(`listen (${what}) ends connections that show nothing in time, and keeps the one that did`, () =>
     withDoor(tls, { most: 100, mostPerAddress: 100, time: 300 }, async ({ open, standing, ask }, client) => {
       assert.equal(await ask(client), 'hello')
       open(10)

@@ -11,7 +11,6 @@ import { type CountingPeer, startRawPeer } from '../../../doubles/http-peer.ts'
 import { read } from '../../../doubles/http-peers.ts'
 import { SWARM_KEY } from '../../../fixtures/credentials.ts'
 import { never } from '../../../fixtures/layout.ts'
-import { listenForMembers } from '../../../fixtures/listen.ts'
 import { waitFor, within } from '../../../fixtures/wait.ts'
 
 const CALL = { method: 'GET', path: '/', headers: {} } as const
@@ -266,32 +265,27 @@ const LONG = pattern(6_000_000)
 const identity = createTlsIdentity([SWARM_KEY])
 
 for (const tls of [undefined, identity]) {
-  for (const [name, open] of [
-    ['listen', listen],
-    ['listen for members', listenForMembers],
-  ] as const) {
-    const how = `${tls === undefined ? 'plain' : 'TLS'} from ${name}`
-    test(`PeerClient leaves each chunk as it is until the next is asked for, however late (${how})`, async () => {
-      const handler = () => new Response(LONG, { headers: { 'content-length': String(LONG.length) } })
-      const listener = await open(handler, { host: '127.0.0.1', port: 0, tls, onError: (e) => assert.fail(`${e}`) })
-      const client = new PeerClient({ tls, headTimeout: 5_000 })
-      const peer = { id: '', host: '127.0.0.1', port: listener.port }
-      try {
-        const { body } = await client.call(peer, CALL, never)
-        let at = 0
-        for (let turn = 0, chunk = await body.next(); chunk !== undefined; turn++, chunk = await body.next()) {
-          // At times for so long that everything comes that can.
-          await new Promise((resolve) => setTimeout(resolve, turn % 10 === 0 ? 20 : 0))
-          assert.ok(Buffer.from(LONG.buffer, at, chunk.length).equals(chunk), `the bytes from ${at} on`)
-          at += chunk.length
-        }
-        assert.equal(at, LONG.length)
-      } finally {
-        client.close()
-        await listener.close(AbortSignal.abort())
+  const how = tls === undefined ? 'plain' : 'TLS'
+  test(`PeerClient leaves each chunk as it is until the next is asked for, however late (${how})`, async () => {
+    const handler = () => new Response(LONG, { headers: { 'content-length': String(LONG.length) } })
+    const listener = await listen(handler, { host: '127.0.0.1', port: 0, tls, onError: (e) => assert.fail(`${e}`) })
+    const client = new PeerClient({ tls, headTimeout: 5_000 })
+    const peer = { id: '', host: '127.0.0.1', port: listener.port }
+    try {
+      const { body } = await client.call(peer, CALL, never)
+      let at = 0
+      for (let turn = 0, chunk = await body.next(); chunk !== undefined; turn++, chunk = await body.next()) {
+        // At times for so long that everything comes that can.
+        await new Promise((resolve) => setTimeout(resolve, turn % 10 === 0 ? 20 : 0))
+        assert.ok(Buffer.from(LONG.buffer, at, chunk.length).equals(chunk), `the bytes from ${at} on`)
+        at += chunk.length
       }
-    })
-  }
+      assert.equal(at, LONG.length)
+    } finally {
+      client.close()
+      await listener.close(AbortSignal.abort())
+    }
+  })
 }
 
 for (const tls of [undefined, identity]) {
@@ -299,7 +293,7 @@ for (const tls of [undefined, identity]) {
     const refusal = JSON.stringify({ errors: [{ code: 'BLOB_UNKNOWN', message: 'x'.repeat(200) }] })
     const init = { status: 404, headers: { 'content-length': String(refusal.length) } }
     const onError = (error: unknown) => assert.fail(`${error}`)
-    const listener = await listenForMembers(() => new Response(refusal, init), {
+    const listener = await listen(() => new Response(refusal, init), {
       host: '127.0.0.1',
       port: 0,
       tls,

@@ -12,25 +12,18 @@ import {
 import { type Client, respond } from './send.ts'
 import type { ServerConnection, ServerConnections } from './server-connections.ts'
 
-/** The part of Bun's socket API that is used here. */
-export interface BunSocket {
-  /** Missing for a socket that was ended at once. */
-  data: BunConnection | undefined
-  readonly remoteAddress: string
-  readonly authorized: boolean
-  /** Returns how many bytes were taken; -1 if the socket is closed. */
-  write(bytes: Uint8Array): number
+/** A TCP or TLS connection that a server has accepted. */
+export interface Wire {
+  /** Calls `written` when the memory of the bytes may be used again, unless the connection ends first. */
+  write(bytes: Uint8Array, written: () => void): void
   /** Sends FIN after everything that was written, and waits for the other side's FIN. */
   end(): void
-  /**
-   * Closes the socket at once. The system still sends the bytes that it holds, and then FIN. (`terminate` sends RST, which
-   * discards bytes in flight.)
-   */
+  /** Closes the connection at once. The system still sends the bytes that it holds, and then FIN. */
   close(): void
 }
 
 /** State that all connections of a server share. */
-export interface BunServer {
+export interface HttpServer {
   readonly handler: Handler
   readonly options: ListenOptions
   readonly connections: ServerConnections
@@ -41,6 +34,10 @@ export interface BunServer {
 const FIRST = [0x21, 0x7e] as const
 /** Bytes that go out together: one TLS record. */
 const RECORD = 16 * 1024
+/**
+ * Longest body of a POST in bytes; only the page sends one. Nobody reads any other body: its connection ends after the answer.
+ */
+const MAX_BODY = 4 * 1024
 /** Milliseconds that a client has to end its side of a connection after this side. */
 const LINGER = 1_000
 /**
@@ -51,35 +48,31 @@ const HOST = /^[0-9A-Za-z._:[\]-]+$/
 const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\/[\x21-\x7e]*) HTTP\/1\.([01])$/
 
 /** A connection, with one exchange after another. */
-export class BunConnection {
-  readonly #socket: BunSocket
-  readonly #server: BunServer
+export class HttpConnection {
+  readonly #wire: Wire
+  readonly #server: HttpServer
   readonly #connection: ServerConnection
   /** Bytes that have come and belong to no exchange yet. */
   #waiting = Buffer.alloc(0)
-  #client: BunClient | undefined
+  #client: HttpClient | undefined
   #idle: ReturnType<typeof setTimeout> | undefined
   /** Whether nothing more is read from it. */
   #isOver = false
 
-  constructor(socket: BunSocket, connection: ServerConnection, server: BunServer) {
-    this.#socket = socket
+  constructor(wire: Wire, connection: ServerConnection, server: HttpServer) {
+    this.#wire = wire
     this.#connection = connection
     this.#server = server
     this.#rest()
   }
 
   received(bytes: Uint8Array): void {
-    // Bytes after the last request are its body, which nobody reads.
+    // Bytes after the last request are a body that nobody reads.
     if (this.#isOver || this.#client?.keepAlive === false) return
     this.#waiting = Buffer.concat([this.#waiting, bytes])
     if (this.#client === undefined) this.#next()
     // Pipelined requests may wait, but only up to a limit.
-    else if (this.#waiting.length > MAX_HEAD) this.#socket.close()
-  }
-
-  drained(): void {
-    this.#client?.drained()
+    else if (this.#waiting.length > MAX_HEAD) this.#wire.close()
   }
 
   closed(): void {
@@ -89,12 +82,12 @@ export class BunConnection {
     this.#client?.left()
   }
 
-  /** Ends the connection unless a whole request head comes in time. */
+  /** Ends the connection unless a whole request comes in time. */
   #rest(): void {
-    this.#idle = setTimeout(() => this.#socket.close(), KEEP_ALIVE_TIMEOUT)
+    this.#idle = setTimeout(() => this.#wire.close(), KEEP_ALIVE_TIMEOUT)
   }
 
-  /** Answers the next request, if its whole head is there. */
+  /** Answers the next request, if all of it is there. */
   #next(): void {
     const end = endOfHead(this.#waiting)
     const [first = FIRST[0]] = this.#waiting
@@ -103,28 +96,32 @@ export class BunConnection {
     else if ((end ?? this.#waiting.length) > MAX_HEAD) this.#refuse(431)
     else if (end !== undefined) {
       const request = readRequest(this.#waiting.subarray(0, end))
-      this.#waiting = this.#waiting.subarray(end)
+      const next = end + (request?.bodyLength ?? 0)
       if (request === undefined) this.#refuse(400)
-      else void this.#answer(request)
+      else if (this.#waiting.length >= next) {
+        const body = this.#waiting.subarray(end, next)
+        this.#waiting = this.#waiting.subarray(next)
+        void this.#answer(request, body)
+      }
     }
   }
 
   #refuse(status: 400 | 431): void {
     const text = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`
-    this.#socket.write(Buffer.from(text))
+    this.#wire.write(Buffer.from(text), () => undefined)
     this.#finish()
   }
 
-  async #answer({ method, target, headers, keepAlive }: ReceivedRequest): Promise<void> {
+  async #answer({ method, target, headers, keepAlive }: ReceivedRequest, body: Uint8Array): Promise<void> {
     clearTimeout(this.#idle)
     const { handler, options, connections } = this.#server
     const exchange = connections.begin(this.#connection)
-    const client = new BunClient(this.#socket, method, keepAlive && !this.#server.closing)
+    const client = new HttpClient(this.#wire, method, keepAlive && !this.#server.closing)
     using _ = client.onLeave(exchange.over)
     this.#client = client
     await respond(
       () => {
-        const request = requestOf(method, target, headers, client.signal)
+        const request = requestOf(method, target, { headers, signal: client.signal, body })
         if (request === undefined) return badRequest()
         return malformedAnswer(request, target.split('?', 1)[0]) ?? handler(request, exchange.admission)
       },
@@ -145,16 +142,16 @@ export class BunConnection {
     this.#isOver = true
     this.#waiting = Buffer.alloc(0)
     // Not `close`: the system would answer bytes that the client still sends with RST.
-    this.#socket.end()
+    this.#wire.end()
     clearTimeout(this.#idle)
-    this.#idle = setTimeout(() => this.#socket.close(), LINGER)
+    this.#idle = setTimeout(() => this.#wire.close(), LINGER)
   }
 }
 
 /** The client of one exchange. */
-class BunClient implements Client {
+class HttpClient implements Client {
   readonly method: string
-  readonly #socket: BunSocket
+  readonly #wire: Wire
   readonly #leaving = new AbortController()
   readonly #done = Promise.withResolvers<void>()
   /** Whether the connection can be used again afterwards. */
@@ -162,10 +159,9 @@ class BunClient implements Client {
   headSent = false
   /** The head, which goes out together with the next bytes. */
   #head = Buffer.alloc(0)
-  #unsent: { readonly bytes: Uint8Array; readonly written: () => void } | undefined
 
-  constructor(socket: BunSocket, method: string, keepAlive: boolean) {
-    this.#socket = socket
+  constructor(wire: Wire, method: string, keepAlive: boolean) {
+    this.#wire = wire
     this.method = method
     this.keepAlive = keepAlive
   }
@@ -195,54 +191,39 @@ class BunClient implements Client {
     this.#head = Buffer.from(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n`, 'latin1')
   }
 
-  flushHead(): void {
-    this.write(Buffer.alloc(0), () => undefined)
-  }
-
   write(chunk: Uint8Array, written: () => void): void {
-    if (this.#head.length === 0) this.#send(chunk, written)
+    if (this.#head.length === 0) this.#wire.write(chunk, written)
     else {
       // Copies no more than goes out at once.
       const count = Math.max(RECORD - this.#head.length, 0)
       const rest = chunk.subarray(count)
       const bytes = Buffer.concat([this.#head, chunk.subarray(0, count)])
       this.#head = Buffer.alloc(0)
-      this.#send(bytes, rest.length === 0 ? written : () => this.#send(rest, written))
+      this.#wire.write(bytes, rest.length === 0 ? written : () => this.#wire.write(rest, written))
     }
   }
 
   end(): void {
-    this.write(Buffer.alloc(0), this.#done.resolve)
+    if (this.#head.length === 0) this.#done.resolve()
+    else this.write(Buffer.alloc(0), this.#done.resolve)
   }
 
   cut(): void {
     this.keepAlive = false
-    this.#done.resolve()
+    this.end()
   }
 
   drop(): void {
-    this.#socket.close()
+    this.#wire.close()
   }
 
   onLeave(left: () => void): Disposable {
     return onAbort(this.signal, left)
   }
 
-  drained(): void {
-    const unsent = this.#unsent
-    this.#unsent = undefined
-    if (unsent !== undefined) this.#send(unsent.bytes, unsent.written)
-  }
-
   left(): void {
     this.#leaving.abort(OVER)
     this.#done.resolve()
-  }
-
-  #send(bytes: Uint8Array, written: () => void): void {
-    const taken = bytes.length === 0 ? 0 : this.#socket.write(bytes)
-    if (taken === bytes.length) written()
-    else this.#unsent = { bytes: bytes.subarray(Math.max(taken, 0)), written }
   }
 }
 
@@ -251,13 +232,12 @@ export interface ReceivedRequest {
   /** Path and query as the client sent them. */
   readonly target: string
   readonly headers: Headers
+  /** Bytes of the body; 0 if it has none or a body that nobody reads. */
+  readonly bodyLength: number
   readonly keepAlive: boolean
 }
 
-/**
- * Reads a request's head; `undefined` if it is malformed. If the request has a body, nobody reads it, and the connection ends
- * after the answer.
- */
+/** Reads a request's head; `undefined` if it is malformed. */
 export function readRequest(head: Uint8Array): ReceivedRequest | undefined {
   try {
     const { firstLine, headers } = readHead(head)
@@ -265,21 +245,36 @@ export function readRequest(head: Uint8Array): ReceivedRequest | undefined {
     if (method === undefined || target === undefined || !HOST.test(headers.get('host') ?? '')) return undefined
     // Servers that believe different ones of the two lengths would see different requests (RFC 9112, section 6.1).
     if (headers.has('transfer-encoding') && headers.has('content-length')) return undefined
-    const hasBody = headers.has('transfer-encoding') || (headers.get('content-length') ?? '0') !== '0'
-    return { method, target, headers, keepAlive: version === '1' && !hasBody && !closes(headers) }
+    const declared = headers.get('content-length') ?? '0'
+    if (!/^\d+$/.test(declared)) return undefined
+    const length = headers.has('transfer-encoding') ? Number.POSITIVE_INFINITY : Number(declared)
+    const bodyLength = method === 'POST' && length <= MAX_BODY ? length : 0
+    return {
+      method,
+      target,
+      headers,
+      bodyLength,
+      keepAlive: version === '1' && length === bodyLength && !closes(headers),
+    }
   } catch (error) {
     if (error instanceof ProtocolError) return undefined
     throw error
   }
 }
 
+interface RequestParts {
+  readonly headers: Headers
+  readonly signal: AbortSignal
+  readonly body: Uint8Array
+}
+
 /**
  * `undefined` if no Request can be made of it (some methods, an invalid host), if the method is not in capitals, or if Bun does
  * not know the method, because Bun would turn it into a GET.
  */
-function requestOf(method: string, target: string, headers: Headers, signal: AbortSignal): Request | undefined {
+function requestOf(method: string, target: string, { headers, signal, body }: RequestParts): Request | undefined {
   const url = URL.parse(`http://${headers.get('host')}${target}`)
   if (url === null || /^(?:connect|trace|track)$/i.test(method)) return undefined
-  const request = new Request(url, { method, headers, signal })
+  const request = new Request(url, { method, headers, signal, body: body.length === 0 ? null : Buffer.from(body) })
   return request.method === method ? request : undefined
 }

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { sourceResponse } from '../../../lib/platform/byte-source.ts'
 import { FileSource } from '../../../lib/platform/file-source.ts'
+import { listen } from '../../../lib/platform/listen.ts'
 import type { Handler, Listener } from '../../../lib/platform/listener.ts'
 import { parseResponse, RawClient, requestText } from '../../fixtures/http.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
-import { listenForMembers } from '../../fixtures/listen.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
 const CONTENT = Buffer.from(new Uint32Array(500_000).map((_, index) => Math.imul(index, 0x9e3779b1)).buffer)
@@ -17,7 +17,7 @@ async function withListener(
   use: (listener: Listener, failures: readonly unknown[]) => Promise<void>,
 ): Promise<void> {
   const failures: unknown[] = []
-  const listener = await listenForMembers(handler, {
+  const listener = await listen(handler, {
     host: '127.0.0.1',
     port: 0,
     onError: (error) => failures.push(error),
@@ -31,7 +31,7 @@ async function withListener(
 
 const urlOf = ({ port }: Listener) => `http://127.0.0.1:${port}/`
 
-test('listen for members sends files and parts of them, exactly, and HEAD with their length', async () => {
+test('listen sends files and parts of them, exactly, and HEAD with their length', async () => {
   await withTemporaryDirectory(async (dir) => {
     const path = join(dir, 'blob')
     await writeFile(path, CONTENT)
@@ -61,7 +61,7 @@ test('listen for members sends files and parts of them, exactly, and HEAD with t
   })
 })
 
-test('listen for members tells the length of a stream, as Content-Length or in its place', async () => {
+test('listen tells the length of a stream, as Content-Length or in its place', async () => {
   const handler: Handler = () => {
     const body = new ReadableStream({
       start(controller) {
@@ -81,7 +81,7 @@ test('listen for members tells the length of a stream, as Content-Length or in i
   })
 })
 
-test('listen for members answers 500 and tells why when the handler throws, or the file is gone', async () => {
+test('listen answers 500 and tells why when the handler throws, or the file is gone', async () => {
   await withTemporaryDirectory(async (dir) => {
     const path = join(dir, 'blob')
     await writeFile(path, CONTENT)
@@ -105,7 +105,7 @@ test('listen for members answers 500 and tells why when the handler throws, or t
   })
 })
 
-test('listen for members close lets a running exchange finish, or cuts and counts it when the signal aborts', async () => {
+test('listen close lets a running exchange finish, or cuts and counts it when the signal aborts', async () => {
   for (const drained of [true, false]) {
     const finish = Promise.withResolvers<void>()
     const handler: Handler = () => {
@@ -119,7 +119,7 @@ test('listen for members close lets a running exchange finish, or cuts and count
       })
       return new Response(body)
     }
-    const listener = await listenForMembers(handler, { host: '127.0.0.1', port: 0, onError: () => undefined })
+    const listener = await listen(handler, { host: '127.0.0.1', port: 0, onError: () => undefined })
     const client = await RawClient.connect(listener.port)
     client.send(requestText('GET', '/'))
     await waitFor('the body begins', () => (parseResponse(client.received)?.body.length ?? 0) >= 1_000)
@@ -135,10 +135,10 @@ test('listen for members close lets a running exchange finish, or cuts and count
   }
 })
 
-test('listen for members reports an address in use', async () => {
+test('listen reports an address in use', async () => {
   const handler: Handler = () => new Response(null)
   await withListener(handler, async ({ port }) => {
-    await assert.rejects(listenForMembers(handler, { host: '127.0.0.1', port, onError: () => undefined }), {
+    await assert.rejects(listen(handler, { host: '127.0.0.1', port, onError: () => undefined }), {
       code: 'EADDRINUSE',
     })
   })
