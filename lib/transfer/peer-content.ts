@@ -77,7 +77,7 @@ const TOTAL_WINDOW = 8 * 1024 * 1024
  * Bytes that all transfers together may ask for ahead of their clients. They wait in the buffers of connections, and on Bun
  * half a MiB of each piece in Bun's own memory.
  */
-const TOTAL_AHEAD = 16 * 1024 * 1024
+const TOTAL_AHEAD = 8 * 1024 * 1024
 /** How many times content is looked for if its first chunk is its last and wrong, each time from other peers. */
 const MOST_ATTEMPTS = 3
 const SUFFIX = /^bytes=-/i
