@@ -1,6 +1,5 @@
 import { addressOf } from '../../platform/address.ts'
 import { BEAT, type Clock, nextBeat, systemClock } from '../../platform/clock.ts'
-import { shuffled } from '../../platform/shuffled.ts'
 import type { DhtClient } from '../dht/client.ts'
 import type { KnownNode } from '../dht/network-map.ts'
 import type { DhtNode } from '../dht/rpc.ts'
@@ -16,17 +15,15 @@ export const INTERVAL = 10_000
  * 600 nodes take half a minute.
  */
 export const RATE = 20
-/** How many questions may be under way: all that are due at a beat. */
+/** How many questions may be under way, and how many routine ones are asked at a beat. */
 const PARALLEL = (RATE * BEAT) / 1_000
-/** The same while answers are slow, and then also the nodes asked again each second, whose answers show when that is over. */
+/** The same while answers are slow. The answer to a single routine question then shows when that is over. */
 const FEW = 4
-const SLOW_RATE = 0.5
+const SLOW_ROUTINE = 1
 /** The least milliseconds between two looks for nodes to ask, so that nodes which come up in between are asked together. */
 const GATHER = 100
-/** The same for routine questions, which wait for a beat instead of their own timer. */
-const ROUTINE_GATHER = BEAT / 2
-/** The allowance at which a question is due. It is less than 1 because timers may fire a millisecond early. */
-const DUE = 0.95
+/** Milliseconds by which a timer may fire early. */
+const EARLY = 2
 /** Milliseconds between questions to a silent node that still sends something. */
 const GREETING = 500
 /**
@@ -54,11 +51,9 @@ export class Discovery {
   readonly #asked = new Set<DhtNode>()
   /** When each silent node was last asked because it had sent something. */
   readonly #greeted = new WeakMap<DhtNode, number>()
-  /** How many routine questions may be asked, when it was last computed. */
-  #allowance = 1
-  /** The nodes that are still to be asked in this routine round. */
-  #round: KnownNode[] = []
   #lookedAt: number
+  /** The beat at which routine questions are asked next; infinite if no node is known. */
+  #routineAt = Number.POSITIVE_INFINITY
   /** When the next look comes; infinite if none is planned. */
   #looksAt = Number.POSITIVE_INFINITY
   #cancel = (): void => undefined
@@ -71,7 +66,13 @@ export class Discovery {
     this.#lookedAt = clock.now() - GATHER
     dht.map.listen({
       named: () => this.#plan(clock.now()),
-      joined: () => this.#plan(this.#routineAt),
+      joined: (node) => {
+        // At random, so that no node has to answer all others at once. This node does not ask itself.
+        const isSelf = addressOf(node) === addressOf(dht.map.self)
+        node.exploredAt = isSelf ? Number.POSITIVE_INFINITY : clock.now() - random() * INTERVAL
+        this.#routineAt = Math.min(this.#routineAt, nextBeat(clock, node.exploredAt + INTERVAL))
+        this.#plan(this.#routineAt)
+      },
       silent: (node) => this.#plan(dueAt(node)),
       left: () => this.#plan(dht.map.lostDueAt),
     })
@@ -147,18 +148,6 @@ export class Discovery {
     return Math.max((this.#dht.isSlow ? FEW : PARALLEL) - this.#asked.size, 0)
   }
 
-  /** How many nodes are asked again per second. They are spread evenly, so that no node has to answer all others at once. */
-  get #perSecond(): number {
-    return Math.min((this.#dht.map.others * 1_000) / INTERVAL, this.#dht.isSlow ? SLOW_RATE : RATE)
-  }
-
-  /** When the next routine question may be sent. */
-  get #routineAt(): number {
-    // A round that has nothing to ask yet leaves its allowance for the next look.
-    const missing = this.#allowance >= DUE ? 1 : 1 - this.#allowance
-    return nextBeat(this.#clock, this.#lookedAt + Math.max((missing * 1_000) / this.#perSecond, ROUTINE_GATHER))
-  }
-
   /** Plans a look for nodes to ask, at that time at the latest. */
   #plan(at: number): void {
     const looksAt = Math.max(at, this.#lookedAt + GATHER)
@@ -171,21 +160,12 @@ export class Discovery {
   #look(): void {
     const { map } = this.#dht
     const now = this.#clock.now()
-    const perSecond = this.#perSecond
-    const gained = (perSecond * (now - this.#lookedAt)) / 1_000
-    this.#allowance = Math.min(this.#allowance + gained, Math.max((perSecond * BEAT) / 1_000, 1))
     this.#lookedAt = now
     this.#looksAt = Number.POSITIVE_INFINITY
     for (const node of this.#suspects(now, this.#room)) void this.#ask(node)
     for (const node of map.takeNamed(this.#room)) void this.#ask(node)
     for (const node of map.dueLost(now, this.#room)) void this.#ask(node).then(() => this.#plan(map.lostDueAt))
-    while (this.#allowance >= DUE && this.#room > 0) {
-      const node = this.#nextOfRound(now)
-      if (node === undefined) break
-      this.#allowance--
-      node.exploredAt = now
-      void this.#ask(node, this.#part())
-    }
+    if (now >= this.#routineAt - EARLY) this.#askRoutine(now)
     const suspects = map.suspects().filter((node) => !this.#asked.has(node))
     this.#plan(Math.min(this.#routineAt, map.lostDueAt, ...suspects.map(dueAt)))
     if (map.unexplored > 0) this.#plan(now)
@@ -197,24 +177,17 @@ export class Discovery {
     return due.slice(0, count)
   }
 
-  /** The next due node of this round. A round goes through all nodes that are known when it begins. */
-  #nextOfRound(now: number): KnownNode | undefined {
-    const { map } = this.#dht
-    // The allowance sets the pace. In a small swarm it must not be spent on the same node again and again.
-    const before = now - INTERVAL / 2
-    if (this.#round.length === 0) {
-      // Nodes that started together ask at the same beats. Without a random order, they would all ask the same nodes.
-      this.#round = shuffled(
-        [...map.nodes()].filter((node) => node.exploredAt <= before),
-        this.#random,
-      )
-      this.#round.sort((a, b) => b.exploredAt - a.exploredAt)
+  /** Asks the nodes that are due to be asked again, those that were asked longest ago first. */
+  #askRoutine(now: number): void {
+    const at = this.#routineAt
+    const nodes = [...this.#dht.map.nodes()].sort((a, b) => a.exploredAt - b.exploredAt)
+    const due = nodes.filter((node) => node.exploredAt <= at - INTERVAL && !this.#asked.has(node))
+    for (const node of due.slice(0, this.#dht.isSlow ? Math.min(SLOW_ROUTINE, this.#room) : this.#room)) {
+      node.exploredAt = at
+      void this.#ask(node, this.#part())
     }
-    for (;;) {
-      const node = this.#round.pop()
-      if (node === undefined) return undefined
-      if (map.get(node) === node && node.exploredAt <= before && !this.#asked.has(node)) return node
-    }
+    const oldest = nodes.reduce((least, { exploredAt }) => Math.min(least, exploredAt), Number.POSITIVE_INFINITY)
+    this.#routineAt = nextBeat(this.#clock, Math.max(oldest + INTERVAL, now + BEAT / 2))
   }
 
   /** The part of the key space to ask for, in a swarm of this size; `undefined` for the node's own neighbourhood. */
