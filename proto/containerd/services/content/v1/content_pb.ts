@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file containerd/services/content/v1/content.proto.
  */
 export const file_containerd_services_content_v1_content: GenFile = /*@__PURE__*/
-  fileDesc("Cixjb250YWluZXJkL3NlcnZpY2VzL2NvbnRlbnQvdjEvY29udGVudC5wcm90bxIeY29udGFpbmVyZC5zZXJ2aWNlcy5jb250ZW50LnYxIpUBCgRJbmZvEg4KBmRpZ2VzdBgBIAEoCRIMCgRzaXplGAIgASgDEkAKBmxhYmVscxgFIAMoCzIwLmNvbnRhaW5lcmQuc2VydmljZXMuY29udGVudC52MS5JbmZvLkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiHQoLSW5mb1JlcXVlc3QSDgoGZGlnZXN0GAEgASgJIkIKDEluZm9SZXNwb25zZRIyCgRpbmZvGAEgASgLMiQuY29udGFpbmVyZC5zZXJ2aWNlcy5jb250ZW50LnYxLkluZm8iJQoSTGlzdENvbnRlbnRSZXF1ZXN0Eg8KB2ZpbHRlcnMYASADKAkiSQoTTGlzdENvbnRlbnRSZXNwb25zZRIyCgRpbmZvGAEgAygLMiQuY29udGFpbmVyZC5zZXJ2aWNlcy5jb250ZW50LnYxLkluZm8iQgoSUmVhZENvbnRlbnRSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIOCgZvZmZzZXQYAiABKAMSDAoEc2l6ZRgDIAEoAyIzChNSZWFkQ29udGVudFJlc3BvbnNlEg4KBm9mZnNldBgBIAEoAxIMCgRkYXRhGAIgASgMIiYKFERlbGV0ZUNvbnRlbnRSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCSIVCgZTdGF0dXMSCwoDcmVmGAMgASgJIiYKE0xpc3RTdGF0dXNlc1JlcXVlc3QSDwoHZmlsdGVycxgBIAMoCSJQChRMaXN0U3RhdHVzZXNSZXNwb25zZRI4CghzdGF0dXNlcxgBIAMoCzImLmNvbnRhaW5lcmQuc2VydmljZXMuY29udGVudC52MS5TdGF0dXMiGwoMQWJvcnRSZXF1ZXN0EgsKA3JlZhgBIAEoCTL0BAoHQ29udGVudBJhCgRJbmZvEisuY29udGFpbmVyZC5zZXJ2aWNlcy5jb250ZW50LnYxLkluZm9SZXF1ZXN0GiwuY29udGFpbmVyZC5zZXJ2aWNlcy5jb250ZW50LnYxLkluZm9SZXNwb25zZRJxCgRMaXN0EjIuY29udGFpbmVyZC5zZXJ2aWNlcy5jb250ZW50LnYxLkxpc3RDb250ZW50UmVxdWVzdBozLmNvbnRhaW5lcmQuc2VydmljZXMuY29udGVudC52MS5MaXN0Q29udGVudFJlc3BvbnNlMAEScQoEUmVhZBIyLmNvbnRhaW5lcmQuc2VydmljZXMuY29udGVudC52MS5SZWFkQ29udGVudFJlcXVlc3QaMy5jb250YWluZXJkLnNlcnZpY2VzLmNvbnRlbnQudjEuUmVhZENvbnRlbnRSZXNwb25zZTABElYKBkRlbGV0ZRI0LmNvbnRhaW5lcmQuc2VydmljZXMuY29udGVudC52MS5EZWxldGVDb250ZW50UmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRJ5CgxMaXN0U3RhdHVzZXMSMy5jb250YWluZXJkLnNlcnZpY2VzLmNvbnRlbnQudjEuTGlzdFN0YXR1c2VzUmVxdWVzdBo0LmNvbnRhaW5lcmQuc2VydmljZXMuY29udGVudC52MS5MaXN0U3RhdHVzZXNSZXNwb25zZRJNCgVBYm9ydBIsLmNvbnRhaW5lcmQuc2VydmljZXMuY29udGVudC52MS5BYm9ydFJlcXVlc3QaFi5nb29nbGUucHJvdG9idWYuRW1wdHliBnByb3RvMw", [file_google_protobuf_empty]);
+  fileDesc("Cixjb250YWluZXJkL3NlcnZpY2VzL2NvbnRlbnQvdjEvY29udGVudC5wcm90bxIeY29udGFpbmVyZC5zZXJ2aWNlcy5jb250ZW50LnYxIpUBCgRJbmZvEg4KBmRpZ2VzdBgBIAEoCRIMCgRzaXplGAIgASgDEkAKBmxhYmVscxgFIAMoCzIwLmNvbnRhaW5lcmQuc2VydmljZXMuY29udGVudC52MS5JbmZvLkxhYmVsc0VudHJ5Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiHQoLSW5mb1JlcXVlc3QSDgoGZGlnZXN0GAEgASgJIkIKDEluZm9SZXNwb25zZRIyCgRpbmZvGAEgASgLMiQuY29udGFpbmVyZC5zZXJ2aWNlcy5jb250ZW50LnYxLkluZm8iJQoSTGlzdENvbnRlbnRSZXF1ZXN0Eg8KB2ZpbHRlcnMYASADKAkiSQoTTGlzdENvbnRlbnRSZXNwb25zZRIyCgRpbmZvGAEgAygLMiQuY29udGFpbmVyZC5zZXJ2aWNlcy5jb250ZW50LnYxLkluZm8iQgoSUmVhZENvbnRlbnRSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIOCgZvZmZzZXQYAiABKAMSDAoEc2l6ZRgDIAEoAyIzChNSZWFkQ29udGVudFJlc3BvbnNlEg4KBm9mZnNldBgBIAEoAxIMCgRkYXRhGAIgASgMIiYKFERlbGV0ZUNvbnRlbnRSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCTKqAwoHQ29udGVudBJhCgRJbmZvEisuY29udGFpbmVyZC5zZXJ2aWNlcy5jb250ZW50LnYxLkluZm9SZXF1ZXN0GiwuY29udGFpbmVyZC5zZXJ2aWNlcy5jb250ZW50LnYxLkluZm9SZXNwb25zZRJxCgRMaXN0EjIuY29udGFpbmVyZC5zZXJ2aWNlcy5jb250ZW50LnYxLkxpc3RDb250ZW50UmVxdWVzdBozLmNvbnRhaW5lcmQuc2VydmljZXMuY29udGVudC52MS5MaXN0Q29udGVudFJlc3BvbnNlMAEScQoEUmVhZBIyLmNvbnRhaW5lcmQuc2VydmljZXMuY29udGVudC52MS5SZWFkQ29udGVudFJlcXVlc3QaMy5jb250YWluZXJkLnNlcnZpY2VzLmNvbnRlbnQudjEuUmVhZENvbnRlbnRSZXNwb25zZTABElYKBkRlbGV0ZRI0LmNvbnRhaW5lcmQuc2VydmljZXMuY29udGVudC52MS5EZWxldGVDb250ZW50UmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eWIGcHJvdG8z", [file_google_protobuf_empty]);
 
 /**
  * @generated from message containerd.services.content.v1.Info
@@ -178,74 +178,6 @@ export const DeleteContentRequestSchema: GenMessage<DeleteContentRequest> = /*@_
   messageDesc(file_containerd_services_content_v1_content, 7);
 
 /**
- * @generated from message containerd.services.content.v1.Status
- */
-export type Status = Message<"containerd.services.content.v1.Status"> & {
-  /**
-   * @generated from field: string ref = 3;
-   */
-  ref: string;
-};
-
-/**
- * Describes the message containerd.services.content.v1.Status.
- * Use `create(StatusSchema)` to create a new message.
- */
-export const StatusSchema: GenMessage<Status> = /*@__PURE__*/
-  messageDesc(file_containerd_services_content_v1_content, 8);
-
-/**
- * @generated from message containerd.services.content.v1.ListStatusesRequest
- */
-export type ListStatusesRequest = Message<"containerd.services.content.v1.ListStatusesRequest"> & {
-  /**
-   * @generated from field: repeated string filters = 1;
-   */
-  filters: string[];
-};
-
-/**
- * Describes the message containerd.services.content.v1.ListStatusesRequest.
- * Use `create(ListStatusesRequestSchema)` to create a new message.
- */
-export const ListStatusesRequestSchema: GenMessage<ListStatusesRequest> = /*@__PURE__*/
-  messageDesc(file_containerd_services_content_v1_content, 9);
-
-/**
- * @generated from message containerd.services.content.v1.ListStatusesResponse
- */
-export type ListStatusesResponse = Message<"containerd.services.content.v1.ListStatusesResponse"> & {
-  /**
-   * @generated from field: repeated containerd.services.content.v1.Status statuses = 1;
-   */
-  statuses: Status[];
-};
-
-/**
- * Describes the message containerd.services.content.v1.ListStatusesResponse.
- * Use `create(ListStatusesResponseSchema)` to create a new message.
- */
-export const ListStatusesResponseSchema: GenMessage<ListStatusesResponse> = /*@__PURE__*/
-  messageDesc(file_containerd_services_content_v1_content, 10);
-
-/**
- * @generated from message containerd.services.content.v1.AbortRequest
- */
-export type AbortRequest = Message<"containerd.services.content.v1.AbortRequest"> & {
-  /**
-   * @generated from field: string ref = 1;
-   */
-  ref: string;
-};
-
-/**
- * Describes the message containerd.services.content.v1.AbortRequest.
- * Use `create(AbortRequestSchema)` to create a new message.
- */
-export const AbortRequestSchema: GenMessage<AbortRequest> = /*@__PURE__*/
-  messageDesc(file_containerd_services_content_v1_content, 11);
-
-/**
  * @generated from service containerd.services.content.v1.Content
  */
 export const Content: GenService<{
@@ -279,22 +211,6 @@ export const Content: GenService<{
   delete: {
     methodKind: "unary";
     input: typeof DeleteContentRequestSchema;
-    output: typeof EmptySchema;
-  },
-  /**
-   * @generated from rpc containerd.services.content.v1.Content.ListStatuses
-   */
-  listStatuses: {
-    methodKind: "unary";
-    input: typeof ListStatusesRequestSchema;
-    output: typeof ListStatusesResponseSchema;
-  },
-  /**
-   * @generated from rpc containerd.services.content.v1.Content.Abort
-   */
-  abort: {
-    methodKind: "unary";
-    input: typeof AbortRequestSchema;
     output: typeof EmptySchema;
   },
 }> = /*@__PURE__*/

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file containerd/services/introspection/v1/introspection.proto.
  */
 export const file_containerd_services_introspection_v1_introspection: GenFile = /*@__PURE__*/
-  fileDesc("Cjhjb250YWluZXJkL3NlcnZpY2VzL2ludHJvc3BlY3Rpb24vdjEvaW50cm9zcGVjdGlvbi5wcm90bxIkY29udGFpbmVyZC5zZXJ2aWNlcy5pbnRyb3NwZWN0aW9uLnYxIt4BCgZQbHVnaW4SDAoEdHlwZRgBIAEoCRIKCgJpZBgCIAEoCRJKCgdleHBvcnRzGAUgAygLMjkuY29udGFpbmVyZC5zZXJ2aWNlcy5pbnRyb3NwZWN0aW9uLnYxLlBsdWdpbi5FeHBvcnRzRW50cnkSPgoIaW5pdF9lcnIYByABKAsyLC5jb250YWluZXJkLnNlcnZpY2VzLmludHJvc3BlY3Rpb24udjEuU3RhdHVzGi4KDEV4cG9ydHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIicKBlN0YXR1cxIMCgRjb2RlGAEgASgFEg8KB21lc3NhZ2UYAiABKAkiIQoOUGx1Z2luc1JlcXVlc3QSDwoHZmlsdGVycxgBIAMoCSJQCg9QbHVnaW5zUmVzcG9uc2USPQoHcGx1Z2lucxgBIAMoCzIsLmNvbnRhaW5lcmQuc2VydmljZXMuaW50cm9zcGVjdGlvbi52MS5QbHVnaW4iKwoOU2VydmVyUmVzcG9uc2USDAoEdXVpZBgBIAEoCRILCgNwaWQYAiABKAQy3wEKDUludHJvc3BlY3Rpb24SdgoHUGx1Z2lucxI0LmNvbnRhaW5lcmQuc2VydmljZXMuaW50cm9zcGVjdGlvbi52MS5QbHVnaW5zUmVxdWVzdBo1LmNvbnRhaW5lcmQuc2VydmljZXMuaW50cm9zcGVjdGlvbi52MS5QbHVnaW5zUmVzcG9uc2USVgoGU2VydmVyEhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5GjQuY29udGFpbmVyZC5zZXJ2aWNlcy5pbnRyb3NwZWN0aW9uLnYxLlNlcnZlclJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_empty]);
+  fileDesc("Cjhjb250YWluZXJkL3NlcnZpY2VzL2ludHJvc3BlY3Rpb24vdjEvaW50cm9zcGVjdGlvbi5wcm90bxIkY29udGFpbmVyZC5zZXJ2aWNlcy5pbnRyb3NwZWN0aW9uLnYxIp4BCgZQbHVnaW4SDAoEdHlwZRgBIAEoCRIKCgJpZBgCIAEoCRJKCgdleHBvcnRzGAUgAygLMjkuY29udGFpbmVyZC5zZXJ2aWNlcy5pbnRyb3NwZWN0aW9uLnYxLlBsdWdpbi5FeHBvcnRzRW50cnkaLgoMRXhwb3J0c0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiIQoOUGx1Z2luc1JlcXVlc3QSDwoHZmlsdGVycxgBIAMoCSJQCg9QbHVnaW5zUmVzcG9uc2USPQoHcGx1Z2lucxgBIAMoCzIsLmNvbnRhaW5lcmQuc2VydmljZXMuaW50cm9zcGVjdGlvbi52MS5QbHVnaW4iKwoOU2VydmVyUmVzcG9uc2USDAoEdXVpZBgBIAEoCRILCgNwaWQYAiABKAQy3wEKDUludHJvc3BlY3Rpb24SdgoHUGx1Z2lucxI0LmNvbnRhaW5lcmQuc2VydmljZXMuaW50cm9zcGVjdGlvbi52MS5QbHVnaW5zUmVxdWVzdBo1LmNvbnRhaW5lcmQuc2VydmljZXMuaW50cm9zcGVjdGlvbi52MS5QbHVnaW5zUmVzcG9uc2USVgoGU2VydmVyEhYuZ29vZ2xlLnByb3RvYnVmLkVtcHR5GjQuY29udGFpbmVyZC5zZXJ2aWNlcy5pbnRyb3NwZWN0aW9uLnYxLlNlcnZlclJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_empty]);
 
 /**
  * @generated from message containerd.services.introspection.v1.Plugin
@@ -32,11 +32,6 @@ export type Plugin = Message<"containerd.services.introspection.v1.Plugin"> & {
    * @generated from field: map<string, string> exports = 5;
    */
   exports: { [key: string]: string };
-
-  /**
-   * @generated from field: containerd.services.introspection.v1.Status init_err = 7;
-   */
-  initErr?: Status | undefined;
 };
 
 /**
@@ -45,30 +40,6 @@ export type Plugin = Message<"containerd.services.introspection.v1.Plugin"> & {
  */
 export const PluginSchema: GenMessage<Plugin> = /*@__PURE__*/
   messageDesc(file_containerd_services_introspection_v1_introspection, 0);
-
-/**
- * google.rpc.Status.
- *
- * @generated from message containerd.services.introspection.v1.Status
- */
-export type Status = Message<"containerd.services.introspection.v1.Status"> & {
-  /**
-   * @generated from field: int32 code = 1;
-   */
-  code: number;
-
-  /**
-   * @generated from field: string message = 2;
-   */
-  message: string;
-};
-
-/**
- * Describes the message containerd.services.introspection.v1.Status.
- * Use `create(StatusSchema)` to create a new message.
- */
-export const StatusSchema: GenMessage<Status> = /*@__PURE__*/
-  messageDesc(file_containerd_services_introspection_v1_introspection, 1);
 
 /**
  * @generated from message containerd.services.introspection.v1.PluginsRequest
@@ -85,7 +56,7 @@ export type PluginsRequest = Message<"containerd.services.introspection.v1.Plugi
  * Use `create(PluginsRequestSchema)` to create a new message.
  */
 export const PluginsRequestSchema: GenMessage<PluginsRequest> = /*@__PURE__*/
-  messageDesc(file_containerd_services_introspection_v1_introspection, 2);
+  messageDesc(file_containerd_services_introspection_v1_introspection, 1);
 
 /**
  * @generated from message containerd.services.introspection.v1.PluginsResponse
@@ -102,7 +73,7 @@ export type PluginsResponse = Message<"containerd.services.introspection.v1.Plug
  * Use `create(PluginsResponseSchema)` to create a new message.
  */
 export const PluginsResponseSchema: GenMessage<PluginsResponse> = /*@__PURE__*/
-  messageDesc(file_containerd_services_introspection_v1_introspection, 3);
+  messageDesc(file_containerd_services_introspection_v1_introspection, 2);
 
 /**
  * The uuid stays for the life of the content below containerd's root; the pid since 1.6.
@@ -126,7 +97,7 @@ export type ServerResponse = Message<"containerd.services.introspection.v1.Serve
  * Use `create(ServerResponseSchema)` to create a new message.
  */
 export const ServerResponseSchema: GenMessage<ServerResponse> = /*@__PURE__*/
-  messageDesc(file_containerd_services_introspection_v1_introspection, 4);
+  messageDesc(file_containerd_services_introspection_v1_introspection, 3);
 
 /**
  * @generated from service containerd.services.introspection.v1.Introspection
