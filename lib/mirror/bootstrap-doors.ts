@@ -60,31 +60,26 @@ export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdent
   const tls = transfer === 'tls' ? (identity ?? createTlsIdentity(swarmKeys)) : undefined
   const client = new PeerClient({ headTimeout: ASK_TIMEOUT, tls })
 
-  /** Sends a request to a door. `closed`: something listens there, but does not speak this way, or not with this node. */
-  async function knock(peer: NodeAddress, signal: AbortSignal) {
+  async function askOne(peer: NodeAddress, signal: AbortSignal): Promise<AskedDoor> {
+    const { host } = peer
     const ticket = credentials.ticket(DOOR_KEY, 'HEAD', addressOf(peer))
     try {
       const call = { method: 'HEAD', path: '/v2/', headers: ticket.headers } as const
       const { status, headers, body } = await client.call(peer, call, signal)
       await body.cancel()
-      const time = Date.parse(headers.get('date') ?? '')
-      return { outcome: ticket.proves(status, headers) ? 'proven' : 'answered', aheadMs: Date.now() - time } as const
+      const ahead = Date.now() - Date.parse(headers.get('date') ?? '')
+      const told = { host, aheadMs: Number.isNaN(ahead) ? undefined : ahead }
+      // A TLS handshake succeeds only with the same key. If the door then refuses the capability, its address or a clock is
+      // wrong, but not the key.
+      if (ticket.proves(status, headers) || transfer === 'tls') return { ...told, answer: 'accepts' }
+      return { ...told, answer: Math.abs(ahead) > CLOCK_SKEW ? 'late' : 'refuses' }
     } catch (error) {
       signal.throwIfAborted()
       if (!(error instanceof PeerError)) throw error
       const isNowhere = error.failure === 'silent' || NOWHERE.has(codeOf(error.cause))
-      return { outcome: isNowhere ? 'silent' : 'closed', aheadMs: Number.NaN } as const
+      // Otherwise something listens there, but does not speak this way, or not with this node.
+      return { host, answer: isNowhere ? 'silent' : 'refuses' }
     }
-  }
-
-  async function askOne(peer: NodeAddress, signal: AbortSignal): Promise<AskedDoor> {
-    const { outcome, aheadMs } = await knock(peer, signal)
-    const told = { host: peer.host, aheadMs: Number.isNaN(aheadMs) ? undefined : aheadMs }
-    if (outcome === 'silent') return { ...told, answer: 'silent' }
-    // A TLS handshake succeeds only with the same key. If the door then refuses the capability, its address or a clock is
-    // wrong, but not the key.
-    if (outcome === 'proven' || (outcome === 'answered' && transfer === 'tls')) return { ...told, answer: 'accepts' }
-    return { ...told, answer: outcome === 'answered' && Math.abs(aheadMs) > CLOCK_SKEW ? 'late' : 'refuses' }
   }
 
   return {
