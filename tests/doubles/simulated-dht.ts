@@ -26,10 +26,13 @@ export interface Traffic {
   inFlight: number
   mostInFlight: number
   silent: number
+  /** Records that nodes have stored, and removed, so far. */
+  stored: number
+  removed: number
 }
 
 export class SimulatedDht {
-  readonly traffic: Traffic = { requests: 0, inFlight: 0, mostInFlight: 0, silent: 0 }
+  readonly traffic: Traffic = { requests: 0, inFlight: 0, mostInFlight: 0, silent: 0, stored: 0, removed: 0 }
   /** The share of requests that get lost, from 0 to 1. */
   loss = 0
   /** Milliseconds that one request takes on the machine that all nodes share. */
@@ -125,12 +128,14 @@ export class SimulatedDht {
         const stored = records.get(topic) ?? new Map()
         if (isFull && !stored.has(addressOf(record))) return false
         records.set(topic, stored.set(addressOf(record), record))
+        this.traffic.stored++
         return true
       }),
       identify: (to, timeout) => this.#request(to, island, timeout, ({ id }) => id),
       question: async () => undefined,
       remove: change(({ records }, topic) => {
         records.get(topic)?.delete(addressOf(record))
+        this.traffic.removed++
         return true
       }),
     }

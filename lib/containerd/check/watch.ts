@@ -3,7 +3,7 @@ import type { Logger } from '../../observe/log.ts'
 import type { Readiness } from '../../observe/readiness.ts'
 import { BEAT, nextBeat, systemClock } from '../../platform/clock.ts'
 import { ContainerdError, isLasting } from '../client/error.ts'
-import { changeSince, type Looked } from '../hosts/files.ts'
+import { hasChanged, type Looked } from '../hosts/files.ts'
 import type { Report } from './report.ts'
 import type { CheckResult } from './run.ts'
 
@@ -86,7 +86,7 @@ export function createCheckWatch(dependencies: CheckWatchDependencies, intervals
       const now = systemClock.now()
       await pause(nextBeat(systemClock, now + intervals.poll, Math.min(BEAT, intervals.poll)) - now)
       if ((await identified()) !== identity) return 'containerd was started again'
-      if (changeSince(looked) !== undefined) {
+      if (hasChanged(looked)) {
         // Whoever changes one file may be about to change others.
         await pause(intervals.poll / SETTLING)
         return 'files have changed'

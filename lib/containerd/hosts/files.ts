@@ -135,11 +135,9 @@ export function rememberingReader(reader: HostsReader): { readonly reader: Hosts
   return { looked, reader: { read: noted(read), list: noted(list), real: noted(real), isLink: noted(isLink) } }
 }
 
-/** The same paths with their present signatures, if any of them has changed since that look. */
-export function changeSince(looked: Looked): Looked | undefined {
-  const now = new Map<string, string>()
-  for (const path of looked.keys()) now.set(path, signatureOf(path))
-  return [...now].some(([path, signature]) => looked.get(path) !== signature) ? now : undefined
+/** Whether any of the paths has changed since that look. */
+export function hasChanged(looked: Looked): boolean {
+  return [...looked].some(([path, signature]) => signatureOf(path) !== signature)
 }
 
 /**

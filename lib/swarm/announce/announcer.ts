@@ -65,8 +65,6 @@ export function createAnnouncer(
   /** When the timer fires; infinite if none is set. */
   let runsAt = Number.POSITIVE_INFINITY
   let closed = false
-  let stored = 0
-  let removed = 0
   let turnedAway = 0
   dht.map.listen({
     joined: (node) => change(() => schedule.joined(node)),
@@ -123,9 +121,6 @@ export function createAnnouncer(
     if (outcome === undefined) window.silent(sentAt, now)
     else window.answered(sentAt, now)
     if (outcome !== undefined && outcome !== 'refused') {
-      const done = topics.length - outcome.length
-      if (kind === 'store') stored += done
-      else removed += done
       turnedAway += outcome.length
       for (const index of outcome) {
         const key = placements[index]?.key
@@ -143,7 +138,7 @@ export function createAnnouncer(
     get figures() {
       const { size: keys, waiting, refreshed, refreshAt } = schedule
       const lag = Math.max(clock.now() - refreshAt - BEAT, 0)
-      return { keys, waiting, refreshed, lag, stored, removed, turnedAway }
+      return { keys, waiting, refreshed, lag, turnedAway }
     },
 
     /** Adds keys to keep announced. */

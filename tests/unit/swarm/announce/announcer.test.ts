@@ -82,7 +82,7 @@ function assertPlaced({ holders, closest }: Simulation, announced: readonly Key[
 
 test('Announcer stores each key on the nodes closest to its topic, and on no others', async () => {
   await simulated(40, {}, async (simulation) => {
-    const { announcer, clock, holders, closest } = simulation
+    const { announcer, clock, dht, holders, closest } = simulation
     announcer.advertise(keys(200))
     announcer.advertise(keys(10))
     assert.equal(announcer.figures.keys, 200)
@@ -93,7 +93,7 @@ test('Announcer stores each key on the nodes closest to its topic, and on no oth
         closest(of).sort((a, b) => a - b),
       )
     assert.equal(announcer.figures.waiting, 0)
-    assert.equal(announcer.figures.stored, 200 * REPLICAS)
+    assert.equal(dht.traffic.stored, 200 * REPLICAS)
   })
 })
 
@@ -102,7 +102,7 @@ test('Announcer needs one token of each node for all keys, no walk, and one requ
     const before = dht.traffic.requests
     announcer.advertise(keys(500))
     await clock.pass(1_500)
-    assert.equal(announcer.figures.stored, 500 * REPLICAS)
+    assert.equal(dht.traffic.stored, 500 * REPLICAS)
     // Neighbours in the key space go to the same nodes, and to one or two more.
     const groups = Math.ceil(500 / MOST_TOPICS)
     const requests = dht.traffic.requests - before
@@ -117,7 +117,7 @@ test('Announcer withdraws everything in few requests', async () => {
     const before = dht.traffic.requests
     announcer.withdraw(keys(500))
     await clock.pass(100)
-    assert.equal(announcer.figures.removed, 500 * REPLICAS)
+    assert.equal(dht.traffic.removed, 500 * REPLICAS)
     assert.ok(dht.traffic.requests - before < 500 * 4, `${dht.traffic.requests - before} requests`)
   })
 })
@@ -187,9 +187,9 @@ test('Announcer announces a new key, and withdraws one, while its window is full
     for (const port of dead) dht.kill(port)
     announcer.advertise(keys(50))
     await clock.pass(300)
-    const { stored } = announcer.figures
+    const { stored } = dht.traffic
     await clock.pass(100)
-    assert.equal(announcer.figures.stored, stored, 'nothing goes on')
+    assert.equal(dht.traffic.stored, stored, 'nothing goes on')
     announcer.advertise([key('new')])
     announcer.withdraw([key('old')])
     await clock.pass(30)
@@ -218,9 +218,9 @@ test('Announcer announces everything again within a period, evenly', async () =>
     await clock.pass(20_000)
     const before = dht.traffic.requests
     for (let part = 1; part <= 10; part++) {
-      const { stored } = announcer.figures
+      const { stored } = dht.traffic
       await clock.pass(refreshPeriod / 10)
-      const sent = announcer.figures.stored - stored
+      const sent = dht.traffic.stored - stored
       // About a tenth of the keys.
       const share = (400 * REPLICAS) / 10
       assert.ok(sent > share / 2 && sent < share * 2, `${sent} records in part ${part}`)
@@ -239,14 +239,14 @@ test('Announcer soon sends a node again what it has forgotten, but not all the t
     const { announcer, clock, dht, holders } = simulation
     announcer.advertise(keys(200))
     await clock.pass(5_000)
-    const { stored } = announcer.figures
+    const { stored } = dht.traffic
     const concerned = keys(200).filter((of) => holders(of).includes(3))
     // It restarts so fast that nobody notices its silence.
     dht.start(3)
     assert.equal(keys(200).filter((of) => holders(of).includes(3)).length, 0)
     await clock.pass(100_000)
     assertPlaced(simulation, keys(200))
-    assert.equal(announcer.figures.stored - stored, concerned.length, 'nothing else was sent')
+    assert.equal(dht.traffic.stored - stored, concerned.length, 'nothing else was sent')
     dht.start(3)
     await clock.pass(100_000)
     assert.equal(keys(200).filter((of) => holders(of).includes(3)).length, 0)
@@ -305,13 +305,13 @@ test('Announcer soon sends a node that joins the keys that it is closest to, and
     const { announcer, clock, dht, closest } = simulation
     announcer.advertise(keys(300))
     await clock.pass(3_000)
-    const stored = announcer.figures.stored
+    const { stored } = dht.traffic
     dht.start(500)
     await clock.pass(12_000)
     const concerned = keys(300).filter((of) => closest(of).includes(500))
     assert.ok(concerned.length > 0)
     assertPlaced(simulation, keys(300))
-    assert.equal(announcer.figures.stored - stored, concerned.length)
+    assert.equal(dht.traffic.stored - stored, concerned.length)
   })
 })
 
@@ -320,12 +320,12 @@ test('Announcer soon replaces a node that died, and sends nothing else', async (
     const { announcer, clock, dht, holders } = simulation
     announcer.advertise(keys(300))
     await clock.pass(3_000)
-    const { stored } = announcer.figures
+    const { stored } = dht.traffic
     const concerned = keys(300).filter((of) => holders(of).includes(5))
     dht.kill(5)
     await clock.pass(18_000)
     assertPlaced(simulation, keys(300))
-    assert.equal(announcer.figures.stored - stored, concerned.length)
+    assert.equal(dht.traffic.stored - stored, concerned.length)
   })
 })
 
