@@ -42,6 +42,8 @@ export function createContentFiles(dependencies: {
   let told: string | undefined
   /** By the names of their directories; `undefined` for anything but a digest of this namespace, and for one not known yet. */
   const ingests = new Map<string, Ingest | undefined>()
+  /** One scan for all events of a turn: thousands of downloads may begin and end at the same time. */
+  let isScanDue = false
   const arrivals = new Set<GrowingFile>()
   const unwatched = new Set<string>()
   const closing = new AbortController()
@@ -53,18 +55,21 @@ export function createContentFiles(dependencies: {
   function hear({ directory, name, kind }: DirectoryEvent): void {
     if (kind !== 'rename') return
     const parent = basename(directory)
-    if (parent === 'ingest') scan()
-    else if (isDigest(`${parent}:${name}`)) onContent(`${parent}:${name}` as Digest)
+    if (parent === 'ingest') {
+      if (!isScanDue) setImmediate(scan)
+      isScanDue = true
+    } else if (isDigest(`${parent}:${name}`)) onContent(`${parent}:${name}` as Digest)
   }
 
   function scan(): void {
+    isScanDue = false
     if (root === undefined) {
       ingests.clear()
       return
     }
     const directory = join(root, 'ingest')
-    const names = namesIn(directory)
-    const gone = [...ingests.keys()].filter((name) => !names.includes(name))
+    const names = new Set(namesIn(directory))
+    const gone = [...ingests.keys()].filter((name) => !names.has(name))
     for (const name of gone) ingests.delete(name)
     if (gone.length > 0) for (const arrival of arrivals) arrival.look()
     for (const name of names) {
