@@ -122,7 +122,7 @@ test('runCommand ends with 78 for a data directory that cannot be one', async ()
     const { code, stderr } = await runHere(args)
     assert.equal(code, 78)
     assert.deepEqual(problemsOf(stderr).length, 1, stderr)
-    assert.match(problemsOf(stderr)[0] ?? '', /^--data-dir .*oci-layout: .*EEXIST/)
+    assert.match(problemsOf(stderr)[0] ?? '', /^--data-dir .*oci-layout: ENOTDIR: not a directory/)
   })
 })
 
