@@ -16,7 +16,7 @@ export interface DownloadsDependencies {
   /** Whether the store ever tells of content that arrives. */
   readonly gives: boolean
   readonly clock: Clock
-  /** Called when the first byte is there, but not the last one, and then every {@link RENEWAL}. */
+  /** Called {@link BEGUN_PATIENCE} after the first byte, and then every {@link RENEWAL}, as long as the last byte is not there. */
   readonly onProgress: (download: Download) => void
   readonly onEnd: (download: Download, end: 'committed' | 'aborted') => void
 }
@@ -33,6 +33,11 @@ const ARRIVAL_PATIENCE = 300
 const STORE_PATIENCE = 5_000
 /** Milliseconds within which a running download may end and free its place. */
 const TURN_PATIENCE = 150
+/**
+ * Milliseconds from the first byte to the message that says so. Small content is complete before that, and then its announcement is
+ * enough. Until it comes, the keeper that was asked counts this node as one that is about to begin.
+ */
+const BEGUN_PATIENCE = 500
 /** Milliseconds to wait for the first byte from upstream: containerd writes it together with the first MiB. */
 const FIRST_BYTE_PATIENCE = 3_000
 /** Milliseconds after which a download without a byte is given up: its turn may come late, but not that late. */
@@ -220,9 +225,9 @@ export class Downloads {
       () => arrival.close(),
     )
     let cancelRenewal: () => void = () => undefined
-    const renewLater = () => {
+    const renewLater = (ms = RENEWAL) => {
       cancelRenewal()
-      if (!stop.signal.aborted) cancelRenewal = clock.after(RENEWAL, renew)
+      if (!stop.signal.aborted) cancelRenewal = clock.after(ms, renew)
     }
     const renew = () => {
       onProgress(download)
@@ -232,8 +237,7 @@ export class Downloads {
     renewLater()
     void begun.then(() => {
       download.begun = { at: clock.now(), written: arrival.written }
-      // If it is complete, its announcement says so in a moment.
-      if (!stop.signal.aborted && arrival.written > 0 && !download.hasAll) renew()
+      if (arrival.written > 0) renewLater(BEGUN_PATIENCE)
     })
     const end = await arrival.ended
     cancelLimit()
