@@ -46,11 +46,16 @@ const WINDOW = [4, 256] as const
 const RESERVE = 16
 /** New keys are urgent if at most this many wait. It is more than an image has digests; a node that starts has more. */
 const FEW = 64
+/**
+ * Milliseconds for which new keys gather, except the first ones: the layers of a pull become complete one after the other, and one
+ * request to a node can be for all of them. Until then keepers send others to this node as to one that is getting them.
+ */
+const GATHERING = 100
 /** Requests that may be sent without a pause. That takes a millisecond or two, and a pull waits no longer than that. */
 const BATCH = 16
 /**
- * Keeps a set of keys announced, each on the nodes closest to its topic, as the map knows them. It sends new keys and
- * withdrawals at once, announces others again before they expire, and moves keys when a node joins or is lost. The schedule
+ * Keeps a set of keys announced, each on the nodes closest to its topic, as the map knows them. It sends new keys as soon as they
+ * have gathered, and withdrawals at once, announces others again before they expire, and moves keys when a node joins or is lost. The schedule
  * decides what to send; this part sends it, no faster than nodes answer.
  */
 export function createAnnouncer(
@@ -64,6 +69,8 @@ export function createAnnouncer(
   let cancel = (): void => undefined
   /** When the timer fires; infinite if none is set. */
   let runsAt = Number.POSITIVE_INFINITY
+  /** When the new keys have gathered. */
+  let gatheredAt = Number.NEGATIVE_INFINITY
   let closed = false
   let turnedAway = 0
   dht.map.listen({
@@ -93,7 +100,7 @@ export function createAnnouncer(
     // The next answer makes room and plans again.
     if (room() <= 0) return
     const isIdle = urgency === undefined && refreshAt > now
-    const at = isIdle ? nextBeat(clock, refreshAt) : now
+    const at = isIdle ? nextBeat(clock, refreshAt) : urgency === 'fresh' ? Math.max(gatheredAt, now) : now
     if (at >= runsAt) return
     cancel()
     runsAt = at
@@ -143,7 +150,9 @@ export function createAnnouncer(
 
     /** Adds keys to keep announced. */
     advertise(keys: Iterable<Key>): void {
-      change(() => schedule.advertise(keys, clock.now()))
+      const now = clock.now()
+      if (gatheredAt < now && schedule.size > 0) gatheredAt = now + GATHERING
+      change(() => schedule.advertise(keys, now))
     },
 
     /** Stops announcing keys, and removes their records. */
