@@ -9,10 +9,10 @@ import { createDirectoryWatcher, type DirectoryEvent } from '../../store/directo
 import { GrowingFile } from './growing-file.ts'
 
 /**
- * Waits for the files of an ingest that has just begun, in milliseconds: containerd first makes its directory, then in it `ref`,
- * `total` and finally `data`, in less than a millisecond on an idle machine.
+ * Waits for the files of an ingest that has just begun, in milliseconds, 8 s in all: containerd first makes its directory, then in
+ * it `ref`, `total` and finally `data`, in less than a millisecond on an idle machine, but in seconds if its disk stalls.
  */
-const INGEST_DELAYS: readonly number[] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+const INGEST_DELAYS: readonly number[] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096]
 
 /** The places of content in containerd's root, during writing and afterwards. */
 const WATCHED = ['ingest', 'blobs/sha256', 'blobs/sha512']
