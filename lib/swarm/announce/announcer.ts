@@ -55,8 +55,8 @@ const GATHERING = 100
 const BATCH = 16
 /**
  * Keeps a set of keys announced, each on the nodes closest to its topic, as the map knows them. It sends new keys as soon as they
- * have gathered, and withdrawals at once, announces others again before they expire, and moves keys when a node joins or is lost. The schedule
- * decides what to send; this part sends it, no faster than nodes answer.
+ * have gathered, and withdrawals at once, announces others again before they expire, and moves keys when a node joins or is
+ * lost. The schedule decides what to send; this part sends it, no faster than nodes answer.
  */
 export function createAnnouncer(
   { log, dht, topicOf, clock = systemClock, random = Math.random }: AnnouncerDependencies,
