@@ -157,6 +157,9 @@ test('containerd store withdraws an image when its removal is reported, and keep
     await removeImage(containerd, 'removal', both)
     await waitFor('the index is withdrawn', () => !held.has(digestKey(both.target.digest)))
     assert.deepEqual(new Set(held), new Set([...keysOf(one), NAME as Key]))
+    // By itself containerd may collect it later. The end of a lease makes it collect at once.
+    await containerd.ctr('removal', ['leases', 'create', '--id', 'stir'])
+    await containerd.ctr('removal', ['leases', 'delete', '--sync', 'stir'])
     for (const { descriptor } of two.contents) {
       await waitFor(
         'containerd collected it',
