@@ -1,14 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import { OVER, onAbort } from './abort.ts'
 import { closes, endOfHead, ProtocolError, readHead } from './http-head.ts'
-import {
-  badRequest,
-  type Handler,
-  KEEP_ALIVE_TIMEOUT,
-  type ListenOptions,
-  MAX_HEAD,
-  malformedAnswer,
-} from './listener.ts'
+import { badRequest, type Handler, KEEP_ALIVE_TIMEOUT, type ListenOptions, MAX_HEAD } from './listener.ts'
 import { type Client, respond } from './send.ts'
 import type { ServerConnection, ServerConnections } from './server-connections.ts'
 
@@ -122,8 +115,7 @@ export class HttpConnection {
     await respond(
       () => {
         const request = requestOf(method, target, { headers, signal: client.signal, body })
-        if (request === undefined) return badRequest()
-        return malformedAnswer(request, target.split('?', 1)[0]) ?? handler(request, exchange.admission)
+        return request === undefined ? badRequest() : handler(request, exchange.admission)
       },
       client,
       (error) => options.onError(error, { method, url: target }),
@@ -269,12 +261,14 @@ interface RequestParts {
 }
 
 /**
- * `undefined` if no Request can be made of it (some methods, an invalid host), if the method is not in capitals, or if Bun does
- * not know the method, because Bun would turn it into a GET.
+ * `undefined` if no Request can be made of it (some methods, an invalid host), if the URL parser would change its path (dot
+ * segments, backslashes, characters that must be encoded), if the method is not in capitals, or if Bun does not know the method,
+ * because Bun would turn it into a GET.
  */
 function requestOf(method: string, target: string, { headers, signal, body }: RequestParts): Request | undefined {
   const url = URL.parse(`http://${headers.get('host')}${target}`)
-  if (url === null || /^(?:connect|trace|track)$/i.test(method)) return undefined
+  if (url === null || url.pathname !== target.split('?', 1)[0] || /^(?:connect|trace|track)$/i.test(method))
+    return undefined
   const request = new Request(url, { method, headers, signal, body: body.length === 0 ? null : Buffer.from(body) })
   return request.method === method ? request : undefined
 }

@@ -79,19 +79,7 @@ export const MAX_HEAD = 16 * 1024
 /** Milliseconds for which an idle connection is kept for the next request. */
 export const KEEP_ALIVE_TIMEOUT = 30_000
 
-/**
- * The 400 for a request that no handler may see; `undefined` for all others. Its URL, made of path and Host, does not parse; or
- * it has two Host headers (RFC 9112, section 3.2), which every runtime joins with a comma; or the URL parser has changed its
- * path (dot segments, backslashes, characters that must be encoded).
- *
- * @param path as the client sent it, without the query; not compared if missing
- */
-export function malformedAnswer(request: Request, path?: string): Response | undefined {
-  const url = URL.parse(request.url)
-  const isVerbatim = url !== null && (path === undefined || path === url.pathname)
-  return isVerbatim && !request.headers.get('host')?.includes(',') ? undefined : badRequest()
-}
-
+/** For a request that no handler may see. */
 export function badRequest(): Response {
   return textAnswer(400, 'bad request: the path or the Host header is not in its normal form\n')
 }
