@@ -3,32 +3,10 @@ import process from 'node:process'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { listen } from '../../../lib/platform/listen.ts'
-import { type Handler, KEEP_ALIVE_TIMEOUT, type Listener } from '../../../lib/platform/listener.ts'
+import { type Handler, KEEP_ALIVE_TIMEOUT } from '../../../lib/platform/listener.ts'
 import { exchange, parseResponse, type RawClient, requestText, withRawClient } from '../../fixtures/http.ts'
+import { withListener } from '../../fixtures/listen.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
-
-interface Failure {
-  readonly error: unknown
-  readonly request: { readonly method: string; readonly url: string }
-}
-
-/** Runs `use` with a listener like those of the doors for content, and closes it afterwards. */
-async function withListener(
-  handler: Handler,
-  use: (listener: Listener, failures: readonly Failure[]) => Promise<void>,
-): Promise<void> {
-  const failures: Failure[] = []
-  const listener = await listen(handler, {
-    host: '127.0.0.1',
-    port: 0,
-    onError: (error, request) => failures.push({ error, request }),
-  })
-  try {
-    await use(listener, failures)
-  } finally {
-    await within('the end of the listener', listener.close(AbortSignal.abort()))
-  }
-}
 
 const text = (body: string) => new Response(body, { headers: { 'content-length': String(body.length) } })
 const GET = requestText('GET', '/')
