@@ -71,9 +71,7 @@ export function makeContainerd(root?: string) {
           const { promise, resolve } = Promise.withResolvers<Digest | undefined>()
           tell = resolve
           const digest = await unlessAborted(promise, signal)
-          if (digest === undefined)
-            yield { kind: 'image', topic: '/images/update', namespace: 'test', name: '' } as const
-          else yield { kind: 'content', topic: '/content/create', namespace: 'test', digest } as const
+          yield digest === undefined ? { topic: '/images/update' } : { topic: '/content/create', digest }
         }
       })()
       return Object.assign(events, { cancel: () => undefined })

@@ -11,7 +11,7 @@ import { isMediaType } from '../../oci/media-type.ts'
 import { contentCalls } from './content.ts'
 import { CRI_NAMESPACE, criCalls } from './cri.ts'
 import { ContainerdError, containerdError, found, numberOf } from './error.ts'
-import { type ContainerdEvent, decodeEvents, eventFilters, type Topic } from './events.ts'
+import { type ContainerdEvent, decodeEvent, eventFilters, type Topic } from './events.ts'
 import { AUTHORITY, createSession } from './session.ts'
 import { openStream, type ServerStream } from './stream.ts'
 
@@ -154,7 +154,9 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
      */
     async subscribe(topics: readonly Topic[], signal: AbortSignal): Promise<ServerStream<ContainerdEvent>> {
       const filters = eventFilters(topics, namespace)
-      const begin = (signal: AbortSignal) => decodeEvents(events.subscribe({ filters }, { signal }))
+      const begin = async function* (signal: AbortSignal) {
+        for await (const envelope of events.subscribe({ filters }, { signal })) yield decodeEvent(envelope)
+      }
       const stream = openStream('Events.Subscribe', begin, { signal, stallTimeout: undefined })
       try {
         // containerd answers a subscription only with the first event. A later round trip on the same connection shows that it

@@ -1,26 +1,19 @@
 import { type Any, anyUnpack } from '@bufbuild/protobuf/wkt'
 import { ContentCreateSchema, ContentDeleteSchema } from '../../../proto/containerd/events/content_pb.ts'
-import {
-  ImageCreateSchema,
-  ImageDeleteSchema,
-  ImageUpdateSchema,
-} from '../../../proto/containerd/services/images/v1/events_pb.ts'
 import { ContainerdError } from './error.ts'
 
-/** The topics that this project knows, and the types of their events. `/content/create` exists since containerd 2.1. */
-const SCHEMAS = {
-  '/images/create': ImageCreateSchema,
-  '/images/update': ImageUpdateSchema,
-  '/images/delete': ImageDeleteSchema,
-  '/content/create': ContentCreateSchema,
-  '/content/delete': ContentDeleteSchema,
-} as const
-export type Topic = keyof typeof SCHEMAS
+/** The types of events that name content. `/content/create` exists since containerd 2.1. */
+const CONTENT = { '/content/create': ContentCreateSchema, '/content/delete': ContentDeleteSchema } as const
 
-/** An event in the client's namespace. Image events carry only the image's name, so the client must ask for its target. */
-export type ContainerdEvent =
-  | { readonly kind: 'image'; readonly topic: Topic; readonly namespace: string; readonly name: string }
-  | { readonly kind: 'content'; readonly topic: Topic; readonly namespace: string; readonly digest: string }
+/** The topics that this project knows. */
+export type Topic = keyof typeof CONTENT | '/images/create' | '/images/update' | '/images/delete'
+
+/** An event in the client's namespace. */
+export interface ContainerdEvent {
+  readonly topic: string
+  /** The content that came or went. Events of images name none, so whatever an image holds must be asked for. */
+  readonly digest?: string
+}
 
 /**
  * containerd's filters for events of these topics in one namespace. The items are alternatives; a comma inside an item means
@@ -30,48 +23,31 @@ export function eventFilters(topics: readonly Topic[], namespace: string): strin
   return topics.map((topic) => `topic==${JSON.stringify(topic)},namespace==${JSON.stringify(namespace)}`)
 }
 
-/** The events of a subscription, without topics that this project does not know. */
-export async function* decodeEvents(
-  source: AsyncIterable<EventEnvelope>,
-): AsyncGenerator<ContainerdEvent, void, undefined> {
-  for await (const envelope of source) {
-    const event = decodeEvent(envelope)
-    if (event !== undefined) yield event
-  }
-}
-
 /** The relevant fields of an envelope. */
 interface EventEnvelope {
   readonly topic: string
-  readonly namespace: string
   readonly event?: Any | undefined
 }
 
 /**
- * The event in an envelope; `undefined` for topics that this project does not know.
+ * The event in an envelope.
  *
- * @throws {ContainerdError} `unexpected` if the event does not have its topic's type, or is not protobuf
+ * @throws {ContainerdError} `unexpected` if an event about content does not have its topic's type, or is not protobuf
  */
-export function decodeEvent({ topic, namespace, event }: EventEnvelope): ContainerdEvent | undefined {
-  if (!isTopic(topic)) return undefined
-  const message = unpack(topic, event)
-  if ('name' in message) return { kind: 'image', topic, namespace, name: message.name }
-  return { kind: 'content', topic, namespace, digest: message.digest }
-}
-
-function isTopic(name: string): name is Topic {
-  return Object.hasOwn(SCHEMAS, name)
-}
-
-function unpack(topic: Topic, event: Any | undefined) {
-  const schema = SCHEMAS[topic]
+export function decodeEvent({ topic, event }: EventEnvelope): ContainerdEvent {
+  if (!isAboutContent(topic)) return { topic }
+  const schema = CONTENT[topic]
   let cause: unknown
   try {
     const message = event && anyUnpack(event, schema)
-    if (message !== undefined) return message
+    if (message !== undefined) return { topic, digest: message.digest }
   } catch (error) {
     cause = error
   }
   const problem = `expected ${schema.typeName} in an event of ${topic}, got ${event?.typeUrl || 'nothing'}`
   throw new ContainerdError('unexpected', problem, { cause })
+}
+
+function isAboutContent(topic: string): topic is keyof typeof CONTENT {
+  return Object.hasOwn(CONTENT, topic)
 }

@@ -144,7 +144,7 @@ export function createContainerdStore(
   /** Passes on the events that call for a look at everything: a digest that is being pulled is asked for alone. */
   async function* worthALook(events: AsyncIterable<ContainerdEvent>): AsyncGenerator<ContainerdEvent, void> {
     for await (const event of events) {
-      const digest = event.kind === 'content' && isDigest(event.digest) ? event.digest : undefined
+      const digest = event.digest !== undefined && isDigest(event.digest) ? event.digest : undefined
       if (digest !== undefined && pulling.has(digest)) onContent(digest, event.topic === '/content/delete')
       else {
         doubt(digest)
