@@ -11,9 +11,9 @@ import {
   FLAGS_NUMBERED,
   type Header,
   payloadOf,
+  seqAdd,
   seqDiff,
 } from './packet.ts'
-import { Receiver } from './receiver.ts'
 import { Sender } from './sender.ts'
 import { isPort, type UDXSocket } from './socket.ts'
 
@@ -74,7 +74,13 @@ export class UDXStream extends Duplex<StreamEvents> {
   readonly #udx: StreamHost
   readonly #firewall: Firewall | undefined
   readonly #sender: Sender
-  readonly #receiver: Receiver
+  /**
+   * The number of the packet that is expected next. Packets ahead of it are dropped and come again: a sender here repeats all that is
+   * not acknowledged, and few are ever under way.
+   */
+  #ack = 0
+  /** Whether the end of the peer has come. */
+  #isEnded = false
   #route: Route | undefined
   /** The callback of the write, or the end, under way. */
   #done: Done | undefined
@@ -86,7 +92,6 @@ export class UDXStream extends Duplex<StreamEvents> {
     this.#udx = udx
     this.id = id
     this.#firewall = firewall
-    this.#receiver = new Receiver({ data: (bytes) => this.push(bytes), end: () => this.push(null) })
     this.#sender = new Sender(
       {
         send: (flags, seq, payload) => this.#transmit(this.#compose(flags, payload, seq)),
@@ -134,7 +139,7 @@ export class UDXStream extends Duplex<StreamEvents> {
     if (!socket.bound) socket.bind()
     this.#route = { socket, remoteId: remoteId >>> 0, port, host }
     socket.addStream(this)
-    if (this.#receiver.ack !== 0) this.#transmit(this.#compose(0))
+    if (this.#ack !== 0) this.#transmit(this.#compose(0))
     this.emit('connect')
   }
 
@@ -157,11 +162,11 @@ export class UDXStream extends Duplex<StreamEvents> {
     if (payload === undefined || this.#over) return
     const { flags, seq, ack } = header
     if ((flags & FLAG_DESTROY) !== 0) {
-      if (seqDiff(seq, this.#receiver.ack) >= 0) this.#fail('ECONNRESET')
+      if (seqDiff(seq, this.#ack) >= 0) this.#fail('ECONNRESET')
       return
     }
     const isNumbered = (flags & FLAGS_NUMBERED) !== 0
-    if (isNumbered) this.#receiver.accept(seq, payload, (flags & FLAG_END) !== 0)
+    if (isNumbered && seq === this.#ack && !this.#isEnded) this.#accept(payload, (flags & FLAG_END) !== 0)
     if ((flags & FLAG_HEARTBEAT) === 0) this.#sender.onAcknowledged(ack)
     if (isNumbered || (flags & FLAG_HEARTBEAT) !== 0) this.#transmit(this.#compose(0))
     if ((flags & FLAG_MESSAGE) !== 0) this.emit('message', b4a.from(payload))
@@ -185,6 +190,15 @@ export class UDXStream extends Duplex<StreamEvents> {
   override _destroy(done: Done): void {
     this.#leave()
     done(null)
+  }
+
+  /** Takes the packet that is expected next. */
+  #accept(payload: Uint8Array, isEnd: boolean): void {
+    this.#ack = seqAdd(this.#ack, 1)
+    if (payload.length > 0) this.push(b4a.from(payload))
+    if (!isEnd) return
+    this.#isEnded = true
+    this.push(null)
   }
 
   #fail(code: keyof typeof MESSAGES): void {
@@ -215,7 +229,7 @@ export class UDXStream extends Duplex<StreamEvents> {
   }
 
   #compose(flags: number, payload?: Uint8Array, seq = this.#sender.next): Uint8Array {
-    return createPacket({ flags, id: this.remoteId, seq, ack: this.#receiver.ack }, payload)
+    return createPacket({ flags, id: this.remoteId, seq, ack: this.#ack }, payload)
   }
 
   #transmit(packet: Uint8Array): void {
