@@ -25,63 +25,38 @@ export interface Dialect {
   readonly legacyRegistry: boolean
 }
 
-/** One thing that changed between two versions. */
-interface DialectChange {
-  /** The first version that has it. */
-  readonly since: Version
-  readonly change: Partial<Dialect>
-  /** containerd's source file and the tag with this change, or the version on which it was seen. */
-  readonly source: string
+/** What a version reads. Beside each change: containerd's source file and the tag with it, or the version on which it was seen. */
+function dialectAt(version: Version): Dialect {
+  const since = (...first: Version) => isSince(version, first)
+  return {
+    // remotes/docker/config/hosts.go, parseHostsFile, v1.7.32; not on 1.7.24
+    needsHost: !since(1, 7, 32),
+    // go.mod: go-toml v1 up to v1.7, go-toml/v2 from v2.0.0 on
+    plainHeaders: !since(2, 0, 0),
+    // core/remotes/docker/config/hosts.go, parseHostConfig, v2.2.0; not on 1.7.24
+    referrers: since(2, 2, 0),
+    // core/remotes/docker/config/hosts.go, hostFileConfig, v2.0.7; seen on 2.2.4
+    dialTimeout: since(2, 0, 7),
+    // cmd/containerd/server/config/config.go, LoadConfig and mergeConfig, v2.0.0
+    unnamedConfig: since(2, 0, 0) ? 3 : 1,
+    merge: since(2, 0, 0) ? 'keys' : 'plugins',
+    // The same file, LoadConfigWithPlugins, v2.3.0, and MigrateConfig, v2.0.0; seen on 2.2.0
+    migration: since(2, 3, 0) ? 'each' : since(2, 0, 0) ? 'merged' : 'none',
+    // CRI pulls through the transfer service, which takes the value for a single path: internal/cri/server/images/image_pull.go,
+    // v2.1.0; seen on 2.1.9 and 2.2.0
+    splitsConfigPath: !since(2, 1, 0),
+    // internal/cri/config, DefaultImageConfig, v2.2.0
+    defaultConfigPath: since(2, 2, 0) ? '/etc/containerd/certs.d:/etc/docker/certs.d' : '',
+    // RELEASES.md, v2.3.0: announced for 2.4
+    legacyRegistry: !since(2, 4, 0),
+  }
 }
 
 /** containerd 1.6, the oldest with which the mirror works. */
-export const OLDEST: Dialect = {
-  needsHost: true,
-  plainHeaders: true,
-  referrers: false,
-  dialTimeout: false,
-  unnamedConfig: 1,
-  merge: 'plugins',
-  migration: 'none',
-  splitsConfigPath: true,
-  defaultConfigPath: '',
-  legacyRegistry: true,
-}
-
-const HOSTS_1 = 'remotes/docker/config/hosts.go'
-const HOSTS_2 = 'core/remotes/docker/config/hosts.go'
-const CONFIG_2 = 'cmd/containerd/server/config/config.go'
-const GO_TOML = 'go.mod: go-toml v1 up to v1.7, go-toml/v2 from v2.0.0 on'
-
-/** Everything that has changed since, in the order of the versions. */
-export const CHANGES: readonly DialectChange[] = [
-  { since: [1, 7, 32], change: { needsHost: false }, source: `${HOSTS_1}, parseHostsFile, v1.7.32; not on 1.7.24` },
-  { since: [2, 0, 0], change: { plainHeaders: false }, source: GO_TOML },
-  { since: [2, 0, 0], change: { unnamedConfig: 3 }, source: `${CONFIG_2}, LoadConfig, v2.0.0` },
-  { since: [2, 0, 0], change: { merge: 'keys' }, source: `${CONFIG_2}, mergeConfig, v2.0.0` },
-  { since: [2, 0, 0], change: { migration: 'merged' }, source: `${CONFIG_2}, MigrateConfig, v2.0.0; seen on 2.2.0` },
-  { since: [2, 0, 7], change: { dialTimeout: true }, source: `${HOSTS_2}, hostFileConfig, v2.0.7; seen on 2.2.4` },
-  {
-    since: [2, 1, 0],
-    // CRI pulls through the transfer service, which takes the value for a single path.
-    change: { splitsConfigPath: false },
-    source: 'internal/cri/server/images/image_pull.go, v2.1.0; seen on 2.1.9 and 2.2.0',
-  },
-  { since: [2, 2, 0], change: { referrers: true }, source: `${HOSTS_2}, parseHostConfig, v2.2.0; not on 1.7.24` },
-  {
-    since: [2, 2, 0],
-    change: { defaultConfigPath: '/etc/containerd/certs.d:/etc/docker/certs.d' },
-    source: 'internal/cri/config, DefaultImageConfig, v2.2.0',
-  },
-  { since: [2, 3, 0], change: { migration: 'each' }, source: `${CONFIG_2}, LoadConfigWithPlugins, v2.3.0` },
-  { since: [2, 4, 0], change: { legacyRegistry: false }, source: 'RELEASES.md, v2.3.0: announced for 2.4' },
-]
+export const OLDEST: Dialect = dialectAt([1, 6, 0])
 
 /** The newest known containerd. */
-export const NEWEST: Dialect = after(CHANGES)
-
-/** Only what every version understands, for a containerd that cannot be asked. */
-const EVERY_VERSION: Dialect = { ...OLDEST, splitsConfigPath: false }
+export const NEWEST: Dialect = dialectAt([2, 4, 0])
 
 /**
  * The dialect of a version that containerd reports. Without a version, or with one that {@link parseVersion} cannot read, it is
@@ -89,14 +64,7 @@ const EVERY_VERSION: Dialect = { ...OLDEST, splitsConfigPath: false }
  */
 export function dialectOf(version: string | undefined): Dialect {
   const running = version === undefined ? undefined : parseVersion(version)
-  if (running === undefined) return EVERY_VERSION
-  return after(CHANGES.filter(({ since }) => isSince(running, since)))
-}
-
-function after(changes: readonly DialectChange[]): Dialect {
-  let dialect = OLDEST
-  for (const { change } of changes) dialect = { ...dialect, ...change }
-  return dialect
+  return running === undefined ? { ...OLDEST, splitsConfigPath: false } : dialectAt(running)
 }
 
 export type Version = readonly [major: number, minor: number, patch: number]
