@@ -55,6 +55,7 @@ export class Growth {
   }
 
   set written(bytes: number) {
+    if (bytes === this.#written) return
     this.#written = bytes
     this.#tell()
   }

@@ -69,9 +69,7 @@ export function createContentFiles(dependencies: {
     }
     const directory = join(root, 'ingest')
     const names = new Set(namesIn(directory))
-    const gone = [...ingests.keys()].filter((name) => !names.has(name))
-    for (const name of gone) ingests.delete(name)
-    if (gone.length > 0) for (const arrival of arrivals) arrival.look()
+    for (const name of ingests.keys()) if (!names.has(name)) ingests.delete(name)
     for (const name of names) {
       if (ingests.has(name)) continue
       ingests.set(name, undefined)

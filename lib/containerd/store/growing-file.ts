@@ -1,18 +1,16 @@
 import { statSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import { type Arrival, ArrivalError, Growth } from '../../store/arrival.ts'
-import { createDirectoryWatcher, type DirectoryWatcher } from '../../store/directory-watcher.ts'
 import { unlessMissing } from '../../store/missing.ts'
 
 /** The most bytes to read at a time: a quarter of the blocks in which containerd writes. */
 const CHUNK_SIZE = 256 * 1024
 
-/** The time between two looks at a file that the system does not watch, in milliseconds. */
-const POLL_INTERVAL = 100
-
-/** The time from an event to a second look, in milliseconds: Bun reports only one of two events within a millisecond. */
-const SECOND_LOOK_DELAY = 5
+/**
+ * The time between two looks, in milliseconds. A look takes a few microseconds. A watch would cost more, and each runtime leaves out
+ * other events.
+ */
+const LOOK_INTERVAL = 5
 
 /** How often in a row a read may find no byte where there were some, before the file counts as broken. */
 const EMPTY_READS = 3
@@ -26,30 +24,21 @@ export interface GrowingFilePlace {
   readonly size: number | undefined
 }
 
-/**
- * A file that grows until it is renamed, or removed if its writer gives up. It hears of each write by itself. Whoever watches the
- * directories of all such files tells it to look when some are gone, since Deno may report nothing in a directory that is removed.
- */
+/** A file that grows until it is renamed, or removed if its writer gives up. */
 export class GrowingFile extends Growth implements Arrival {
   readonly #place: GrowingFilePlace
-  readonly #watcher: DirectoryWatcher
   readonly #open = new Set<FileHandle>()
-  #polling: ReturnType<typeof setInterval> | undefined
-  #secondLook: ReturnType<typeof setTimeout> | undefined
+  readonly #looking = setInterval(() => this.#look(), LOOK_INTERVAL)
   #closed = false
   /** The system's error if the file could not be read. */
   #failure: unknown
 
-  constructor(place: GrowingFilePlace, makeWatcher = createDirectoryWatcher) {
+  constructor(place: GrowingFilePlace) {
     super()
     this.#place = place
-    this.#watcher = makeWatcher(
-      () => this.#hear(),
-      () => this.#poll(),
-    )
-    // At once, because callers ask what was already there before there is any event.
-    this.look()
-    void this.#begin()
+    this.#looking.unref()
+    // At once, because callers ask what was already there.
+    this.#look()
   }
 
   get size(): number | undefined {
@@ -74,7 +63,7 @@ export class GrowingFile extends Growth implements Arrival {
           // The writer has started over, or another writer was faster.
           if (++empty > EMPTY_READS) throw this.#error()
           await this.#closeFile(file)
-          this.look()
+          this.#look()
           file = await this.#openFile()
         }
       }
@@ -89,8 +78,7 @@ export class GrowingFile extends Growth implements Arrival {
     for (const file of this.#open) void this.#closeFile(file)
   }
 
-  /** Looks now, as after each event in its directory. */
-  look(): void {
+  #look(): void {
     const { growing, complete, size } = this.#place
     if (this.state !== 'growing') return
     try {
@@ -109,28 +97,9 @@ export class GrowingFile extends Growth implements Arrival {
     }
   }
 
-  async #begin(): Promise<void> {
-    const directory = dirname(this.#place.growing)
-    // If this fails, so does the look.
-    await this.#watcher.cover([directory]).catch(() => undefined)
-    this.look()
-  }
-
-  #hear(): void {
-    this.look()
-    clearTimeout(this.#secondLook)
-    if (this.state === 'growing') this.#secondLook = setTimeout(() => this.look(), SECOND_LOOK_DELAY)
-  }
-
-  #poll(): void {
-    if (this.state === 'growing') this.#polling ??= setInterval(() => this.look(), POLL_INTERVAL)
-  }
-
   override finish(end: 'committed' | 'aborted'): void {
     super.finish(end)
-    this.#watcher.close()
-    clearInterval(this.#polling)
-    clearTimeout(this.#secondLook)
+    clearInterval(this.#looking)
   }
 
   async #openFile(): Promise<FileHandle> {

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { readdirSync, readlinkSync } from 'node:fs'
 import { appendFile, mkdir, rename, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { GrowingFile } from '../../../../lib/containerd/store/growing-file.ts'
 import { ArrivalError } from '../../../../lib/store/arrival.ts'
-import { createDirectoryWatcher } from '../../../../lib/store/directory-watcher.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 import { never } from '../../../fixtures/layout.ts'
 import { waitFor, within } from '../../../fixtures/wait.ts'
@@ -18,16 +17,12 @@ interface Growing {
   read(offset: number): Promise<string>
 }
 
-function growing(
-  size: number | undefined,
-  use: (growing: Growing, directory: string) => Promise<void>,
-  makeWatcher?: typeof createDirectoryWatcher,
-): Promise<void> {
+function growing(size: number | undefined, use: (growing: Growing, directory: string) => Promise<void>): Promise<void> {
   return withTemporaryDirectory(async (directory) => {
     const place = { growing: join(directory, 'ingest', 'data'), complete: join(directory, 'complete'), size }
     await mkdir(join(directory, 'ingest'))
     await writeFile(place.growing, '')
-    const file = new GrowingFile(place, makeWatcher)
+    const file = new GrowingFile(place)
     const read = async (offset: number) => {
       const pieces: Uint8Array[] = []
       for await (const piece of file.read(offset, never)) pieces.push(Buffer.from(piece))
@@ -41,16 +36,7 @@ function growing(
   })
 }
 
-/** A system that cannot watch. */
-const blind: typeof createDirectoryWatcher = (_, onFailure) => ({
-  cover: async (paths) => {
-    for (const path of paths) onFailure(path, new Error('no space left on device'))
-  },
-  watches: () => false,
-  close: () => undefined,
-})
-
-/** Open files of this process below a directory, and watches of inotify: the lines of all instances. */
+/** Open files of this process below a directory. */
 function openBelow(directory: string): string[] {
   const descriptors = readdirSync('/proc/self/fd').map((fd) => {
     try {
@@ -63,60 +49,34 @@ function openBelow(directory: string): string[] {
   return descriptors.filter((path) => path.startsWith(directory))
 }
 
-function watches(): number {
-  const texts = readdirSync('/proc/self/fdinfo').map((fd) => {
-    try {
-      return readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8')
-    } catch {
-      return ''
+test('a growing file is read to the end of its final form', () =>
+  growing(9, async ({ place, file, read }) => {
+    const [all, tail] = [read(0), read(7)]
+    for (const [text, length] of [
+      ['abc', 3],
+      ['def', 6],
+    ] as const) {
+      await appendFile(place.growing, text)
+      await within('its growth', file.grown(length - 1, never))
+      assert.equal(file.written, length)
     }
-  })
-  return texts.join('\n').match(/^inotify wd:/gm)?.length ?? 0
-}
+    await appendFile(place.growing, 'ghi')
+    await rename(place.growing, place.complete)
+    assert.equal(await within('the end', file.ended), 'committed')
+    assert.deepEqual([await within('all', all), await within('the tail', tail)], ['abcdefghi', 'hi'])
+    assert.equal(await read(9), '')
+  }))
 
-for (const [how, makeWatcher] of [
-  ['by events', createDirectoryWatcher],
-  ['by looking', blind],
-] as const) {
-  test(`a growing file is read to the end of its final form (${how})`, () =>
-    growing(
-      9,
-      async ({ place, file, read }) => {
-        const [all, tail] = [read(0), read(7)]
-        for (const [text, length] of [
-          ['abc', 3],
-          ['def', 6],
-        ] as const) {
-          await appendFile(place.growing, text)
-          await within('its growth', file.grown(length - 1, never))
-          assert.equal(file.written, length)
-        }
-        await appendFile(place.growing, 'ghi')
-        await rename(place.growing, place.complete)
-        assert.equal(await within('the end', file.ended), 'committed')
-        assert.deepEqual([await within('all', all), await within('the tail', tail)], ['abcdefghi', 'hi'])
-        assert.equal(await read(9), '')
-      },
-      makeWatcher,
-    ))
-
-  test(`a growing file counts as given up when it is removed (${how})`, () =>
-    growing(
-      9,
-      async ({ place, file, read }) => {
-        await appendFile(place.growing, 'abc')
-        const reading = assert.rejects(read(0), ArrivalError)
-        await within('its growth', file.grown(2, never))
-        await rm(join(place.growing, '..'), { recursive: true })
-        // As the watch of the directory above tells it: Deno may report nothing in a directory that is removed.
-        file.look()
-        assert.equal(await within('the end', file.ended), 'aborted')
-        await within('the end of the reading', reading)
-        await assert.rejects(read(0), ArrivalError)
-      },
-      makeWatcher,
-    ))
-}
+test('a growing file counts as given up when it is removed', () =>
+  growing(9, async ({ place, file, read }) => {
+    await appendFile(place.growing, 'abc')
+    const reading = assert.rejects(read(0), ArrivalError)
+    await within('its growth', file.grown(2, never))
+    await rm(join(place.growing, '..'), { recursive: true })
+    assert.equal(await within('the end', file.ended), 'aborted')
+    await within('the end of the reading', reading)
+    await assert.rejects(read(0), ArrivalError)
+  }))
 
 test('a growing file reports existing bytes at once', () =>
   growing(10, async ({ place }) => {
@@ -176,20 +136,17 @@ test('a growing file can be read even if it was complete before the first look; 
     for (const file of [late, gone]) file.close()
   }))
 
-test('close releases the file and the watch, even if a reader has stopped half-way', async () => {
-  const before = watches()
-  await growing(9, async ({ place, file }, directory) => {
+test('close releases the file, even if a reader has stopped half-way', () =>
+  growing(9, async ({ place, file }, directory) => {
     await appendFile(place.growing, 'abc')
     const [stopped, waiting] = [file.read(0, never), file.read(3, never)]
     assert.equal((await stopped.next()).done, false)
     const end = assert.rejects(within('the end', waiting.next()), ArrivalError)
-    await waitFor('the watch', () => watches() > before)
     await waitFor('two open files', () => openBelow(directory).length === 2)
     file.close()
     file.close()
     await end
     assert.equal(await file.ended, 'aborted')
-    await waitFor('nothing is open', () => openBelow(directory).length === 0 && watches() === before)
+    await waitFor('nothing is open', () => openBelow(directory).length === 0)
     await assert.rejects(stopped.next(), ArrivalError)
-  })
-})
+  }))
