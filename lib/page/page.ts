@@ -1,4 +1,5 @@
 import { type Context, Hono } from 'hono'
+import { stream } from 'hono/streaming'
 import * as v from 'valibot'
 import { sameSite } from '../http/middleware.ts'
 import { boundedLog, type Logger } from '../observe/log.ts'
@@ -11,8 +12,6 @@ export interface PageDependencies {
   readonly trace: Tracer
   readonly log: Logger
 }
-
-export type Page = ReturnType<typeof createPage>
 
 /** Longest request for a trace, in bytes: a reference has at most 253 + 255 + 128 characters and a digest. */
 const MAX_REQUEST = 2_048
@@ -84,14 +83,21 @@ export function createPage({ status, trace, log: unbounded }: PageDependencies, 
     if (!asked.success) return c.text('send {"reference": "..."}\n', 400, HEADERS)
     if (tracing) return c.text('another trace is running: one at a time\n', 429, HEADERS)
     tracing = true
-    const done = () => {
+    for (const [name, value] of Object.entries(HEADERS)) c.header(name, value)
+    c.header('Content-Type', 'application/x-ndjson')
+    return stream(c, async (lines) => {
+      const left = new AbortController()
+      lines.onAbort(() => left.abort())
+      // One line of JSON per step, as it comes. There are a few dozen, so a trace need not wait for its reader.
+      const emit = (step: TraceStep) => void lines.write(`${JSON.stringify(step)}\n`)
+      try {
+        await trace(asked.output.reference, emit, AbortSignal.any([left.signal, closing.signal]))
+      } catch (error) {
+        log.error('trace failed', { error })
+        emit({ step: 'end', ms: 0, problem: 'internal error; the log of this mirror has the cause' })
+      }
       tracing = false
-    }
-    const body = linesOf(
-      (emit, signal) => trace(asked.output.reference, emit, AbortSignal.any([signal, closing.signal])).finally(done),
-      (error) => log.error('trace failed', { error }),
-    )
-    return c.body(body, 200, { ...HEADERS, 'Content-Type': 'application/x-ndjson' })
+    })
   })
   app.onError((error, c) => {
     log.error('page failed', { path: c.req.path, error })
@@ -100,30 +106,4 @@ export function createPage({ status, trace, log: unbounded }: PageDependencies, 
   /** Ends a trace that runs. */
   const close = (): void => closing.abort()
   return { app, close }
-}
-
-/** One line of JSON per step, as it comes. There are a few dozen, so a trace need not wait for its reader. */
-function linesOf(
-  run: (emit: (step: TraceStep) => void, signal: AbortSignal) => Promise<void>,
-  failed: (error: unknown) => void,
-): ReadableStream<Uint8Array> {
-  const left = new AbortController()
-  const encoder = new TextEncoder()
-  return new ReadableStream<Uint8Array>({
-    async start(controller) {
-      const emit = (step: TraceStep) => {
-        if (!left.signal.aborted) controller.enqueue(encoder.encode(`${JSON.stringify(step)}\n`))
-      }
-      const over = run(emit, left.signal).catch((error) => {
-        failed(error)
-        emit({ step: 'end', ms: 0, problem: 'internal error; the log of this mirror has the cause' })
-      })
-      void over.then(() => {
-        if (!left.signal.aborted) controller.close()
-      })
-    },
-    cancel() {
-      left.abort()
-    },
-  })
 }
