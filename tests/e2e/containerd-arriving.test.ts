@@ -56,7 +56,7 @@ async function withHeldPull(
         await pulled
       },
       // What the store offers must not depend on the request alone, since some images are refused here.
-      { settleDelays: [], admitsSource: (host) => host === registry.host.replace(/:\d+$/, '') },
+      { restlessTime: 0, admitsSource: (host) => host === registry.host.replace(/:\d+$/, '') },
     )
   } finally {
     connection.close()

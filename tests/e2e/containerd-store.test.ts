@@ -46,7 +46,7 @@ test('containerd store serves files when it can read them, and says so once', as
         [['containerd content is read from files', { root: containerd.contentRoot }]],
       )
     },
-    { settleDelays: [10, 10, 10] },
+    { restlessInterval: 10, restlessTime: 30 },
   )
 })
 
@@ -186,7 +186,7 @@ test('containerd store notices content that disappears without an event', async 
       await waitFor('the layer is withdrawn', () => !held.has(digestKey(layer.digest)))
       assert.equal(held.size, image.contents.length)
     },
-    { reconcileInterval: 100, settleDelays: [] },
+    { reconcileInterval: 100, restlessTime: 0 },
   )
 })
 
@@ -274,7 +274,7 @@ test('containerd store reports a frozen containerd, and recovers', async () => {
       }
       await waitFor('containerd is found again', () => store.health.ok)
     },
-    { reconcileInterval: 100, settleDelays: [] },
+    { reconcileInterval: 100, restlessTime: 0 },
     1_000,
   )
 })

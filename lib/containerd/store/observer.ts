@@ -12,10 +12,12 @@ const DEFAULTS = {
    */
   reconcileInterval: 60_000,
   /**
-   * Between the looks after a change, until nothing changes any more, if events do not report everything: garbage collection runs
-   * about a second after an image was removed, and unpacking may discard layers some time after a pull.
+   * Between two looks if events do not report everything, and how long after the last change or event that lasts: garbage collection
+   * runs about a second after an image was removed, unpacking may discard layers some time after a pull, and a layer takes its time
+   * to come.
    */
-  settleDelays: [1000, 2000, 4000, 8000] as readonly number[],
+  restlessInterval: 2_000,
+  restlessTime: 60_000,
   /**
    * How long events gather before a look, since a pull by CRI makes three names and labels them. Short at first, so that others
    * soon find what a pull has brought. The time doubles whenever more events have come meanwhile, so that looks (some 15 ms with
@@ -39,8 +41,6 @@ export interface ObserverDependencies {
   reconcile(signal: AbortSignal): Promise<boolean>
   /** Whether events report every change, also those that containerd does not report. No look then follows a change. */
   hearsAll?(): boolean
-  /** The longest time until the next look if events do not report everything, in milliseconds; `undefined` if it does not matter. */
-  patience?(): number | undefined
   readonly log: Logger
   readonly readiness?: Readiness | undefined
 }
@@ -51,11 +51,9 @@ export interface ObserverDependencies {
  */
 export function createObserver(dependencies: ObserverDependencies, options: ObserverOptions = {}) {
   const { subscribe, reconcile, log, readiness = new Readiness() } = dependencies
-  const { hearsAll = () => false, patience = () => undefined } = dependencies
-  const { reconcileInterval, settleDelays, gatherFirst, gatherMost, retryFirst, retryMost, random } = {
-    ...DEFAULTS,
-    ...options,
-  }
+  const { hearsAll = () => false } = dependencies
+  const { reconcileInterval, restlessInterval, restlessTime, random, ...waits } = { ...DEFAULTS, ...options }
+  const { gatherFirst, gatherMost, retryFirst, retryMost } = waits
   const closing = new AbortController()
   const reached = readiness.wait('containerd has not answered yet')
   let failures = 0
@@ -99,7 +97,7 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
       ring()
     })
     let gathering = gatherFirst
-    for (let calm = 0; ; ) {
+    for (let restlessUntil = performance.now() + restlessTime; ; ) {
       const ringing = Promise.withResolvers<true>()
       rung = ringing
       let isQuiet = true
@@ -108,14 +106,14 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
       })
       const changed = await reconcile(signal)
       answered()
-      if (changed) calm = 0
-      const delays = hearsAll() ? [] : [settleDelays[calm], patience()].filter((wait) => wait !== undefined)
-      isSettled = isQuiet && (hearsAll() || calm >= settleDelays.length)
-      const interval = Math.min(reconcileInterval * (0.9 + random() / 5), ...delays)
       const since = performance.now()
+      if (changed) restlessUntil = since + restlessTime
+      const isCalm = hearsAll() || since >= restlessUntil
+      isSettled = isQuiet && isCalm
+      const interval = isCalm ? reconcileInterval * (0.9 + random() / 5) : restlessInterval
       const wasRung = failure !== undefined || (await rungWithin(interval, signal))
       if (failure !== undefined) throw failure.error
-      calm = wasRung ? 0 : calm + 1
+      if (wasRung) restlessUntil = performance.now() + restlessTime
       gathering = nextGathering(gathering, performance.now() - since, gatherFirst, gatherMost)
       if (wasRung) await delay(gathering, undefined, { signal })
     }

@@ -8,12 +8,6 @@ const LIMIT = 1_024
 /** How long to keep a digest, in milliseconds: longer than any layer takes. An older one is left over from a failed pull. */
 const LIFE = 3_600_000
 
-/** The shortest time between two looks if no event comes, in milliseconds. */
-const SHORTEST_PATIENCE = 1_000
-
-/** A pull that has taken some time may take as long again: a look after an eighth of it comes soon enough, and costs little. */
-const PATIENCE_PART = 1 / 8
-
 interface Entry {
   readonly since: number
   foundAt?: number
@@ -58,11 +52,5 @@ export class Pulling {
     return [...this.#entries.entries()]
       .filter(([digest, { foundAt = -1 }]) => (sizes.has(digest) || foundAt >= begun) && !withheld.has(digest))
       .map(([digest]) => digest)
-  }
-
-  /** The milliseconds until the next look; `undefined` if there is no pull. */
-  get patience(): number | undefined {
-    const youngest = [...this.#entries.values()].at(-1)?.since
-    return youngest === undefined ? undefined : Math.max((this.#now() - youngest) * PATIENCE_PART, SHORTEST_PATIENCE)
   }
 }

@@ -136,7 +136,6 @@ export function createContainerdStore(
         return snapshot.changed
       },
       hearsAll: () => files.areWatched,
-      patience: () => pulling.patience,
     },
     options,
   )

@@ -16,10 +16,11 @@ const LAYERS = makeImage({ seed: 2, layers: 20 }).contents.slice(2)
 async function withOpen(
   containerd: ReturnType<typeof makeContainerd>,
   use: Parameters<typeof withStore>[2],
+  options: Parameters<typeof withStore>[1] = { restlessTime: 0 },
 ): Promise<void> {
   containerd.put(...OPEN_IMAGE.contents)
   containerd.name(OPEN_IMAGE, OPEN)
-  await withStore(containerd, { settleDelays: [] }, async (store, held, removals) => {
+  await withStore(containerd, options, async (store, held, removals) => {
     await waitFor('the first look', () => held.has(OPEN as Key))
     await use(store, held, removals)
   })
@@ -62,14 +63,15 @@ test('containerd store finds expected content by looking if there are neither fi
   const containerd = makeContainerd()
   const layer = makeImage({ seed: 2 }).contents.at(-1) ?? assert.fail()
   const key = digestKey(layer.descriptor.digest)
-  await withOpen(containerd, async (store, held) => {
+  const use: Parameters<typeof withOpen>[1] = async (store, held) => {
     store.expect?.(layer.descriptor.digest)
     await waitFor('a look that misses it', () => containerd.looks.begun >= 2)
     containerd.putSilently(layer)
     await waitFor('the layer is told', () => held.has(key))
     containerd.unputSilently(layer.descriptor.digest)
     await waitFor('it is withdrawn', () => !held.has(key))
-  })
+  }
+  await withOpen(containerd, use, { restlessInterval: 10 })
 })
 
 test('containerd store looks at everything when content of an image disappears without an event', () =>

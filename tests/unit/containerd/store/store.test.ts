@@ -86,7 +86,7 @@ test('containerd store gives what is expected before an image names it, and wher
     containerd.put(...open.contents)
     containerd.name(open, OPEN)
     const admitsSource = (host: string, repository: string) => host === 'registry.example' && admits({ repository })
-    const options = { admits, admitsSource, settleDelays: [] }
+    const options = { admits, admitsSource, restlessTime: 0 }
     await withStore(containerd, options, async (store, held) => {
       await waitFor('the first look', () => held.has(OPEN as Key))
       // Two are not mirrored, and a process asks the mirror for them as for an image that is.
@@ -156,7 +156,7 @@ test('containerd store asks containerd nothing for what has no file, and nothing
     const [open, other] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
     containerd.put(...open.contents)
     containerd.name(open, OPEN)
-    await withStore(containerd, { settleDelays: [] }, async (store, held) => {
+    await withStore(containerd, { restlessTime: 0 }, async (store, held) => {
       await waitFor('the first look', () => held.has(OPEN as Key))
       await waitFor('quiet', async () => {
         containerd.looks.asked = 0
@@ -174,7 +174,7 @@ test('containerd store gives nothing of another namespace whose files it can rea
     const [open, foreign] = [makeImage({ seed: 1 }), makeImage({ seed: 2 })]
     containerd.put(...open.contents)
     containerd.name(open, OPEN)
-    await withStore(containerd, { settleDelays: [] }, async (store, held) => {
+    await withStore(containerd, { restlessTime: 0 }, async (store, held) => {
       await waitFor('the first look', () => held.has(OPEN as Key))
       for (const { descriptor, bytes } of foreign.contents) writeFileSync(blobPath(root, descriptor.digest), bytes)
       assert.deepEqual(await heldOf(store, foreign), all(false, foreign))
