@@ -23,6 +23,8 @@ const BARS = v.pipe(v.array(v.strictTuple([v.pipe(v.number(), v.safeInteger()), 
 /** Counts that only grow. */
 export type Counts = v.InferOutput<typeof COUNTS>
 
+const NOTHING: Counts = { peer: 0, local: 0, upstream: 0, given: 0, failures: 0 }
+
 /** What happened in the last day. */
 export interface HistoryStatus {
   /** Milliseconds of one bar, and how many bars there are up to now. */
@@ -50,7 +52,7 @@ export class History {
   readonly #dependencies: Required<HistoryDependencies>
   /** By number of bars since 1970. */
   readonly #bars: Map<number, Counts>
-  #last: Counts = { peer: 0, local: 0, upstream: 0, given: 0, failures: 0 }
+  #last = NOTHING
   #lookedAt: number
   #isChanged = false
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -140,12 +142,6 @@ function barOf(time: number): number {
 }
 
 function combined(some: Counts, others: Counts, combine: (a: number, b: number) => number): Counts {
-  const { peer, local, upstream, given, failures } = some
-  return {
-    peer: combine(peer, others.peer),
-    local: combine(local, others.local),
-    upstream: combine(upstream, others.upstream),
-    given: combine(given, others.given),
-    failures: combine(failures, others.failures),
-  }
+  const names = Object.keys(NOTHING) as (keyof Counts)[]
+  return Object.fromEntries(names.map((name) => [name, combine(some[name], others[name])])) as Counts
 }

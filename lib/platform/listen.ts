@@ -148,7 +148,7 @@ async function listenOnNode(server: HttpServer): Promise<Listening> {
   const begin = (socket: Socket) => {
     const connection = accepted.get(remoteOf(socket))
     if (connection === undefined) return socket.destroy()
-    const http = new HttpConnection(new NodeWire(socket), connection, server)
+    const http = new HttpConnection(nodeWire(socket), connection, server)
     socket.on('data', (bytes: Uint8Array) => http.received(bytes))
     socket.once('close', () => http.closed())
     return socket
@@ -177,27 +177,17 @@ async function listenOnNode(server: HttpServer): Promise<Listening> {
   return { host: address, port, stop: () => listening.close() }
 }
 
-class NodeWire implements Wire {
-  readonly #socket: Socket
-
-  constructor(socket: Socket) {
-    this.#socket = socket
-  }
-
-  write(bytes: Uint8Array, written: () => void): void {
-    // `drain` is not enough: it does not come for small chunks, whose memory is still in use.
-    this.#socket.write(bytes, (error) => {
-      if (error === null || error === undefined) written()
-    })
-  }
-
-  end(): void {
-    this.#socket.end()
-  }
-
-  close(): void {
+function nodeWire(socket: Socket): Wire {
+  return {
+    write(bytes, written) {
+      // `drain` is not enough: it does not come for small chunks, whose memory is still in use.
+      socket.write(bytes, (error) => {
+        if (error === null || error === undefined) written()
+      })
+    },
+    end: () => socket.end(),
     // `destroySoon` would wait until the client has taken the rest.
-    this.#socket.destroy()
+    close: () => socket.destroy(),
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Key } from '../../oci/key.ts'
 import { onAbort } from '../../platform/abort.ts'
 import { addressOf } from '../../platform/address.ts'
+import { BoundedMap } from '../../platform/bounded-map.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import type { DhtClient } from '../dht/client.ts'
 import type { NodeAddress } from '../node.ts'
@@ -23,8 +24,8 @@ export interface FinderDependencies {
 const HIT_TIME = 1_500
 /** The same for a lookup that has found no peer, or none yet. A new announcement must be found within 1 s. */
 const MISS_TIME = 300
-/** How many lookups are kept. */
-const CAPACITY = 2_000
+/** How many lookups are kept, each of 1 KiB: far more than a node begins in that time. */
+const CAPACITY = 500
 /** Milliseconds to find other peers before a peer that seems dead is given. By default, a pull waits for 100 ms. */
 const LOST_DELAY = 20
 
@@ -43,8 +44,7 @@ export class Finder {
   readonly #own: FinderDependencies['own']
   readonly #clock: Clock
   readonly #replicas: number
-  /** The oldest come first. */
-  readonly #lookups = new Map<Key, Lookup>()
+  readonly #lookups = new BoundedMap<Lookup, Key>(CAPACITY)
   readonly #stop = new AbortController()
 
   /** @param replicas how many of the nodes closest to a topic to ask */
@@ -75,7 +75,6 @@ export class Finder {
   /** Ends all lookups, and every later one. */
   close(): void {
     this.#stop.abort()
-    this.#lookups.clear()
   }
 
   #fresh(key: Key): Lookup | undefined {
@@ -87,20 +86,10 @@ export class Finder {
   }
 
   #start(key: Key): Lookup {
-    const now = this.#clock.now()
-    this.#forget(now)
-    const lookup: Lookup = { peers: new SharedList(), startedAt: now }
-    this.#lookups.delete(key)
+    const lookup: Lookup = { peers: new SharedList(), startedAt: this.#clock.now() }
     this.#lookups.set(key, lookup)
     void this.#look(key, lookup.peers)
     return lookup
-  }
-
-  #forget(now: number): void {
-    for (const [key, { startedAt }] of this.#lookups) {
-      if (now - startedAt < HIT_TIME && this.#lookups.size < CAPACITY) return
-      this.#lookups.delete(key)
-    }
   }
 
   async #look(key: Key, peers: SharedList<Peer>): Promise<void> {
