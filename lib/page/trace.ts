@@ -157,25 +157,14 @@ async function followBlobs(
 ): Promise<string | undefined> {
   const chosen = [...new Map(children.map((child) => [child.digest, child])).values()].slice(0, MAX_PARTS)
   const roles = new Map(children.map(({ digest }, index) => [digest, index === 0 ? 'config' : 'layer'] as const))
-  const rest = chosen.values()
-  // Parts are told in the manifest's order, whichever answers come first.
-  let told: Promise<void> = Promise.resolve()
-  const work = async () => {
-    for (const { digest, size } of rest) {
+  for (let at = 0; at < chosen.length; at += PARALLEL) {
+    const looking = chosen.slice(at, at + PARALLEL).map(async ({ digest, size }) => {
       const target: BlobTarget = { kind: 'blob', ...placeOf(name), digest }
-      const looking = look(tracing, target, digest)
-      const before = told
-      told = looking.then(async ({ own, asking }) => {
-        await before
-        tracing.tell({ role: roles.get(digest) ?? 'layer', key: digest, size, ...own, ...asking })
-      })
-      // If it fails, the worker below throws the same error, and nobody awaits this promise.
-      told.catch(() => undefined)
-      await looking
-    }
+      const { own, asking } = await look(tracing, target, digest)
+      return { role: roles.get(digest) ?? 'layer', key: digest, size, ...own, ...asking }
+    })
+    for (const part of await Promise.all(looking)) tracing.tell(part)
   }
-  await Promise.all(Array.from({ length: PARALLEL }, work))
-  await told
   return roles.size > chosen.length ? `only the first ${MAX_PARTS} parts of ${roles.size} were looked at` : undefined
 }
 

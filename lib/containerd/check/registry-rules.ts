@@ -8,7 +8,7 @@ import { linesFor } from './config/settings.ts'
 import type { ConfigSnapshot, ConfigView } from './config-view.ts'
 import { remedyByDistribution, remedyForPaths, restartOf } from './distributions.ts'
 import { asksMirror } from './probe.ts'
-import { type Judge, judgeSetting, SET_THESE, whereOf, withFiles } from './setting-rules.ts'
+import { SET_THESE, unlessAllRead, whereOf, withFiles } from './setting-rules.ts'
 
 /** Whether `registry.mirrors` sends every pull to our door first, as distributions without hosts.toml do. */
 export function mirrorsLeadHere({ settings, expectation }: ConfigView): boolean {
@@ -22,35 +22,35 @@ export function mirrorsInPlace(view: ConfigView): boolean {
   return view.settings.configPath.value === '' && mirrorsLeadHere(view)
 }
 
-/** Judges config_path by the files alone. */
+/**
+ * Judges registry.config_path by the files alone. It must hold the directory of the hosts.toml files, and be a single path if the
+ * version reads no list.
+ */
 export function configPathVerdict(view: ConfigView): Verdict {
-  return judgeSetting(view, 'configPath', judgeConfigPath(view))
-}
-
-/** registry.config_path must hold the directory of the hosts.toml files, and be a single path if the version reads no list. */
-function judgeConfigPath(view: ConfigView): Judge {
+  const unread = unlessAllRead(view)
+  if (unread !== undefined) return unread
   const { dialect, settings, expectation } = view
   const { certsDir, registryDoor } = expectation
-  return (value, where) => {
-    const seen = `config_path is ${JSON.stringify(value)} (${where})`
-    if (typeof value !== 'string') return { severity: 'error', seen: `config_path is not a string (${where})` }
-    if (value === '' && mirrorsLeadHere(view)) {
-      return { severity: 'ok', seen: `registry.mirrors asks ${registryDoor} first (${whereOf(settings.mirrors)})` }
-    }
-    if (value === '') return { severity: 'error', seen: `config_path is not set (${where})` }
-    if (samePath(value, certsDir)) return { severity: 'ok', seen }
-    const paths = value.split(':').filter((path) => path !== '')
-    const at = paths.findIndex((path) => samePath(path, certsDir))
-    if (at === -1) return { severity: 'error', seen: `${seen}, without ${certsDir}` }
-    if (paths.length === 1) return { severity: 'ok', seen }
-    if (!dialect.splitsConfigPath && !settings.localPull) {
-      const why = 'the transfer service takes a list for a single path, so pulls silently ignore hosts.toml'
-      return { severity: 'error', seen: `${seen}: a list`, why }
-    }
-    if (at === 0) return { severity: 'ok', seen }
-    const why = 'a directory before it that has files for a registry, or for _default, hides ours'
-    return { severity: 'warning', seen: `${seen}: not the first of the list`, why }
+  const { value, source } = settings.configPath
+  const where = whereOf(source)
+  if (typeof value !== 'string') return { severity: 'error', seen: `config_path is not a string (${where})` }
+  if (value === '' && mirrorsLeadHere(view)) {
+    return { severity: 'ok', seen: `registry.mirrors asks ${registryDoor} first (${whereOf(settings.mirrors)})` }
   }
+  if (value === '') return { severity: 'error', seen: `config_path is not set (${where})` }
+  const seen = `config_path is ${JSON.stringify(value)} (${where})`
+  if (samePath(value, certsDir)) return { severity: 'ok', seen }
+  const paths = value.split(':').filter((path) => path !== '')
+  const at = paths.findIndex((path) => samePath(path, certsDir))
+  if (at === -1) return { severity: 'error', seen: `${seen}, without ${certsDir}` }
+  if (paths.length === 1) return { severity: 'ok', seen }
+  if (!dialect.splitsConfigPath && !settings.localPull) {
+    const why = 'the transfer service takes a list for a single path, so pulls silently ignore hosts.toml'
+    return { severity: 'error', seen: `${seen}: a list`, why }
+  }
+  if (at === 0) return { severity: 'ok', seen }
+  const why = 'a directory before it that has files for a registry, or for _default, hides ours'
+  return { severity: 'warning', seen: `${seen}: not the first of the list`, why }
 }
 
 function samePath(a: string, b: string): boolean {

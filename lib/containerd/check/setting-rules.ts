@@ -1,6 +1,6 @@
-import type { TomlEntry, TomlValue } from '../../toml/toml.ts'
+import type { TomlEntry } from '../../toml/toml.ts'
 import { type Remedy, rule, type Verdict } from '../rule.ts'
-import { linesFor, type MovedSetting } from './config/settings.ts'
+import { linesFor } from './config/settings.ts'
 import type { ConfigSnapshot, ConfigView } from './config-view.ts'
 import { remedyByDistribution, restartOf } from './distributions.ts'
 import { keepsLayers } from './probe.ts'
@@ -10,20 +10,11 @@ export function whereOf(source: TomlEntry | undefined): string {
   return source === undefined ? "this version's default" : `${source.file} line ${source.line}`
 }
 
-/** Judges the value of a setting; `where` describes its source. */
-export type Judge = (value: TomlValue, where: string) => Verdict
-
-/** The verdict on a setting by containerd's files. The probe shows what really happens. */
-export function judgeSetting(view: ConfigView, name: MovedSetting, judge: Judge): Verdict {
-  const [problem] = view.problems
-  if (problem !== undefined) {
-    return {
-      severity: 'unknown',
-      seen: `not all of containerd's files can be read: ${problem.file}: ${problem.reason}`,
-    }
-  }
-  const { value, source } = view.settings[name]
-  return judge(value, whereOf(source))
+/** The verdict if a file may set something else than what was read. The probe shows what really happens. */
+export function unlessAllRead({ problems: [problem] }: ConfigView): Verdict | undefined {
+  if (problem === undefined) return undefined
+  const seen = `not all of containerd's files can be read: ${problem.file}: ${problem.reason}`
+  return { severity: 'unknown', seen }
 }
 
 export const withFiles = ({ config }: ConfigSnapshot) =>
@@ -55,11 +46,14 @@ export const DISCARD_LAYERS = rule({
 
 /** Judges discard_unpacked_layers by the files alone. */
 export function discardVerdict(view: ConfigView): Verdict {
-  return judgeSetting(view, 'discardUnpackedLayers', (value, where) => {
-    const seen = `discard_unpacked_layers is ${String(value)} (${where})`
-    if (typeof value === 'boolean') return { severity: value ? 'error' : 'ok', seen }
+  const unread = unlessAllRead(view)
+  if (unread !== undefined) return unread
+  const { value, source } = view.settings.discardUnpackedLayers
+  const where = whereOf(source)
+  if (typeof value !== 'boolean') {
     return { severity: 'error', seen: `discard_unpacked_layers is not a boolean (${where})` }
-  })
+  }
+  return { severity: value ? 'error' : 'ok', seen: `discard_unpacked_layers is ${value} (${where})` }
 }
 
 export const CRI_ENABLED = rule({
