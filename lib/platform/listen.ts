@@ -1,4 +1,4 @@
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
 import { addressOf } from './address.ts'
 import { HttpConnection, type HttpServer, type Wire } from './http-connection.ts'
@@ -45,6 +45,9 @@ declare const Bun: {
 
 /** TLS 1.3 as its number on the wire (RFC 8446, section 4.2.1), because Bun wants the number. */
 const TLS_1_3 = 0x0304
+
+/** Milliseconds between two looks whether a server on Deno still takes connections; a dead one is silent for at most twice as long. */
+const KNOCK_INTERVAL = 5_000
 
 /** A server's socket. */
 interface Listening {
@@ -174,7 +177,32 @@ async function listenOnNode(server: HttpServer): Promise<Listening> {
     for (const other of others) other.call(listening, socket)
   })
   const { address, port } = await bind(listening, options)
-  return { host: address, port, stop: () => listening.close() }
+  const timer = runtimeName === 'deno' ? keepAccepting(listening, { host: options.host, port }) : undefined
+  const stop = () => {
+    clearInterval(timer)
+    listening.close()
+  }
+  return { host: address, port, stop }
+}
+
+/**
+ * Opens a server anew that takes no connections any more. Deno 2.9 never accepts again once it has lacked a descriptor, and tells
+ * nobody; the system goes on taking connections, so that clients would wait for ever. Hence the server knocks at its own port.
+ */
+function keepAccepting(server: Server, address: { readonly host: string; readonly port: number }): NodeJS.Timeout {
+  let isAlive = true
+  const alive = () => {
+    isAlive = true
+  }
+  server.on('connection', alive)
+  const knock = () => {
+    if (!isAlive) server.close().listen({ ...address, exclusive: true })
+    isAlive = false
+    const client = connect(address, () => client.destroy())
+    // There may be no descriptor for this, which says nothing about the server.
+    client.once('error', alive)
+  }
+  return setInterval(knock, KNOCK_INTERVAL).unref()
 }
 
 function nodeWire(socket: Socket): Wire {

@@ -6,7 +6,7 @@ import { OPEN_FILES_LIMIT } from './runtime.ts'
 /**
  * Enough for a few connections from each of a thousand nodes; an idle one costs about 10 KiB. Four doors and a file for each
  * answer must leave descriptors free, even while connections close: on Deno 2.9, a server that once lacks a descriptor for a
- * new connection never accepts another one.
+ * new connection takes none for some seconds.
  */
 const MAX_CONNECTIONS = Math.min(4_096, Math.floor((OPEN_FILES_LIMIT || Number.POSITIVE_INFINITY) / 8))
 

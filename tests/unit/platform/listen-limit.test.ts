@@ -7,10 +7,40 @@ import { exchange, RawClient, requestText } from '../../fixtures/http.ts'
 import { commandOf } from '../../fixtures/process.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
-test('listen answers after, and during, more connections than there are file descriptors', async () => {
+function startFlooded() {
   const [program, ...args] = commandOf(new URL('../../fixtures/flooded-child.ts', import.meta.url))
   const command = ['-c', 'ulimit -n 150; exec "$0" "$@"', program, ...args]
-  const child = spawn('sh', command, { stdio: ['pipe', 'pipe', 'inherit'] })
+  return spawn('sh', command, { stdio: ['pipe', 'pipe', 'inherit'] })
+}
+
+test('listen answers again after there was no descriptor for a connection', async () => {
+  const child = startFlooded()
+  let waiting: RawClient | undefined
+  try {
+    const [port] = (await within('its port', once(child.stdout, 'data'))).map(Number)
+    assert.ok(port !== undefined && port > 0)
+    const tell = async (command: string) => {
+      child.stdin.write(command)
+      await within(command, once(child.stdout, 'data'))
+    }
+    await tell('take')
+    waiting = await RawClient.connect(port)
+    // An answer to this shows that it has had a turn to accept that connection.
+    await tell('take')
+    await tell('free')
+    const hello = async () => {
+      const answer = await fetch(`http://127.0.0.1:${port}/`, { signal: AbortSignal.timeout(1_000) })
+      return await answer.text()
+    }
+    assert.equal(await waitFor('an answer', () => hello().catch(() => undefined)), 'hello')
+  } finally {
+    waiting?.close()
+    child.kill('SIGKILL')
+  }
+})
+
+test('listen answers after, and during, more connections than there are file descriptors', async () => {
+  const child = startFlooded()
   const clients: RawClient[] = []
   try {
     const [port] = (await within('its port', once(child.stdout, 'data'))).map(Number)
