@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
+import { type Clock, systemClock } from '../../platform/clock.ts'
 import { type Arrival, ArrivalError, Growth } from '../../store/arrival.ts'
 import { unlessMissing } from '../../store/missing.ts'
 
@@ -7,10 +8,13 @@ import { unlessMissing } from '../../store/missing.ts'
 const CHUNK_SIZE = 256 * 1024
 
 /**
- * The time between two looks, in milliseconds. A look takes a few microseconds. A watch would cost more, and each runtime leaves out
- * other events.
+ * The shortest and the longest time between two looks, in milliseconds, and the part of the time since the file last grew: a file
+ * that stands still, perhaps for hours, costs nearly nothing. A look takes a few microseconds. A watch would cost more, and each
+ * runtime leaves out other events.
  */
 const LOOK_INTERVAL = 5
+const LONGEST_INTERVAL = 250
+const STILL_PART = 1 / 8
 
 /** How often in a row a read may find no byte where there were some, before the file counts as broken. */
 const EMPTY_READS = 3
@@ -28,17 +32,21 @@ export interface GrowingFilePlace {
 export class GrowingFile extends Growth implements Arrival {
   readonly #place: GrowingFilePlace
   readonly #open = new Set<FileHandle>()
-  readonly #looking = setInterval(() => this.#look(), LOOK_INTERVAL)
+  readonly #clock: Clock
+  #grewAt: number
+  #cancelLook: () => void = () => undefined
   #closed = false
   /** The system's error if the file could not be read. */
   #failure: unknown
 
-  constructor(place: GrowingFilePlace) {
+  constructor(place: GrowingFilePlace, clock: Clock = systemClock) {
     super()
     this.#place = place
-    this.#looking.unref()
+    this.#clock = clock
+    this.#grewAt = clock.now()
     // At once, because callers ask what was already there.
     this.#look()
+    this.#lookLater()
   }
 
   get size(): number | undefined {
@@ -78,12 +86,22 @@ export class GrowingFile extends Growth implements Arrival {
     for (const file of this.#open) void this.#closeFile(file)
   }
 
+  #lookLater(): void {
+    if (this.state !== 'growing') return
+    const pause = Math.min((this.#clock.now() - this.#grewAt) * STILL_PART, LONGEST_INTERVAL)
+    this.#cancelLook = this.#clock.after(Math.max(pause, LOOK_INTERVAL), () => {
+      this.#look()
+      this.#lookLater()
+    })
+  }
+
   #look(): void {
     const { growing, complete, size } = this.#place
     if (this.state !== 'growing') return
     try {
       const found = sizeOf(growing)
       if (found !== undefined) {
+        if (found !== this.written) this.#grewAt = this.#clock.now()
         this.written = found
         return
       }
@@ -99,7 +117,7 @@ export class GrowingFile extends Growth implements Arrival {
 
   override finish(end: 'committed' | 'aborted'): void {
     super.finish(end)
-    clearInterval(this.#looking)
+    this.#cancelLook()
   }
 
   async #openFile(): Promise<FileHandle> {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { GrowingFile } from '../../../../lib/containerd/store/growing-file.ts'
 import { ArrivalError } from '../../../../lib/store/arrival.ts'
+import { ManualClock } from '../../../doubles/manual-clock.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 import { never } from '../../../fixtures/layout.ts'
 import { waitFor, within } from '../../../fixtures/wait.ts'
@@ -76,6 +77,35 @@ test('a growing file counts as given up when it is removed', () =>
     assert.equal(await within('the end', file.ended), 'aborted')
     await within('the end of the reading', reading)
     await assert.rejects(read(0), ArrivalError)
+  }))
+
+test('a growing file that stands still is looked at ever more rarely, and every 5 ms while it grows', () =>
+  growing(undefined, async ({ place }) => {
+    const clock = new ManualClock()
+    let looks = 0
+    const counting = {
+      now: () => clock.now(),
+      after: (ms: number, run: () => void) =>
+        clock.after(ms, () => {
+          looks++
+          run()
+        }),
+    }
+    const file = new GrowingFile(place, counting)
+    await clock.pass(1_000)
+    assert.ok(looks < 60, `${looks} looks in the first second`)
+    await clock.pass(9_000)
+    looks = 0
+    await clock.pass(10_000)
+    assert.equal(looks, 40)
+    await appendFile(place.growing, 'abc')
+    await clock.pass(250)
+    assert.equal(file.written, 3)
+    looks = 0
+    await clock.pass(40)
+    assert.ok(looks >= 5, `${looks} looks`)
+    file.close()
+    assert.equal(clock.pending, 0)
   }))
 
 test('a growing file reports existing bytes at once', () =>
