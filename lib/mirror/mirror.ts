@@ -33,7 +33,7 @@ import { createPeerContent } from '../transfer/peer-content.ts'
 import { LONGEST_RACE } from '../transfer/search.ts'
 import { createBootstrapDoors, watchDoors } from './bootstrap-doors.ts'
 import { cut, openDoor, openPeerPort } from './doors.ts'
-import { registerMirrorMetrics } from './metrics.ts'
+import { afterWork, registerMirrorMetrics } from './metrics.ts'
 import { removeTaintWhenReady } from './node-taint.ts'
 import { watchOwnAddress } from './own-address.ts'
 import { createIntroduction, createMirrorPage } from './page.ts'
@@ -89,7 +89,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const failed = Promise.withResolvers<Error>()
   const metrics = createMetrics()
   const httpMetrics = createHttpMetrics(metrics)
-  parts.defer(registerProcessMetrics(metrics, giveMemoryBack))
+  parts.defer(registerProcessMetrics(metrics, afterWork(httpMetrics, giveMemoryBack)))
   const activity = new Activity()
   const wanted = createPolicy({
     registries: settings.registries,
