@@ -1,6 +1,5 @@
 import { EventEmitter } from 'node:events'
 import { isIPv4 } from 'node:net'
-import { networkInterfaces } from 'node:os'
 import { type Clock, systemClock } from '../platform/clock.ts'
 import type { DatagramBackend } from './backend.ts'
 import { bunBackend } from './backend-bun.ts'
@@ -74,28 +73,16 @@ export class UDX implements SocketHost, StreamHost {
     this.streams.delete(id)
   }
 
-  networkInterfaces(): NetworkInterface[] {
-    return Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
-      addresses.map(({ address: host, family, internal }) => ({
-        name,
-        host,
-        family: family === 'IPv6' ? 6 : 4,
-        internal,
-      })),
-    )
+  /**
+   * No addresses. hyperdht would open a socket at each, and tell all of them to every node that it connects to. Nodes connect at the
+   * address that they announce, and a Kubernetes node may have thousands, one for each service.
+   */
+  networkInterfaces(): [] {
+    return []
   }
 
   /** Watches nothing, because a mirror keeps the address that it was started with. */
-  watchNetworkInterfaces(): EventEmitter & { readonly interfaces: NetworkInterface[]; destroy(): Promise<void> } {
+  watchNetworkInterfaces(): EventEmitter & { readonly interfaces: []; destroy(): Promise<void> } {
     return Object.assign(new EventEmitter(), { interfaces: this.networkInterfaces(), destroy: () => Promise.resolve() })
   }
-}
-
-/** One address of this machine. */
-interface NetworkInterface {
-  readonly name: string
-  readonly host: string
-  readonly family: 4 | 6
-  /** Loopback. */
-  readonly internal: boolean
 }

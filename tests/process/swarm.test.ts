@@ -5,6 +5,7 @@ import { silentLogger } from '../../lib/observe/log.ts'
 import type { Key } from '../../lib/oci/key.ts'
 import { createNodeFiles } from '../../lib/swarm/node-files.ts'
 import type { Router } from '../../lib/swarm/router.ts'
+import { type DatagramBackend, runtimeBackend } from '../../lib/udx/index.ts'
 import { membersConformance, type SwarmFixture } from '../conformance/members.ts'
 import { routerConformance } from '../conformance/router.ts'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
@@ -204,6 +205,23 @@ test('Hyperswarm router: close does not wait for a name that does not resolve', 
     await waitFor('the name is asked for', () => asked)
     await within('close', node.router.close(), 2_000)
   })
+})
+
+test('joinSwarm opens sockets for the swarm alone, and none at other addresses of the machine', async () => {
+  const bound: string[] = []
+  const backend: DatagramBackend = {
+    bind(options, onDatagram) {
+      bound.push(options.host)
+      return runtimeBackend.bind(options, onDatagram)
+    },
+  }
+  await withSwarm(async (nodes) => {
+    const first = await nodes.start({ bindHost: '0.0.0.0', backend })
+    await untilConnected([first, await nodes.start({ bootstrap: bootstrapAt(first.address) })])
+    // hyperdht does so before it accepts connections: it takes loopback if it is told no address.
+    await waitFor('a socket at what hyperdht takes for an address', () => bound.some((host) => host !== '0.0.0.0'))
+  })
+  assert.deepEqual(new Set(bound), new Set(['0.0.0.0', '127.0.0.1']))
 })
 
 test("joinSwarm: hyperdht's addon is not used", async (t) => {

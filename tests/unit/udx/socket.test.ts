@@ -185,12 +185,3 @@ test('socket and streams carry a megabyte between two instances', async () => {
     assert.equal(streams.size, 0)
   }
 })
-
-test('network interfaces are those of the system, and a watch ends', async () => {
-  const udx = new UDX()
-  const loopback = udx.networkInterfaces().find(({ host }) => host === HOST)
-  assert.deepEqual({ family: loopback?.family, internal: loopback?.internal }, { family: 4, internal: true })
-  const watcher = udx.watchNetworkInterfaces()
-  assert.ok(watcher.interfaces.some(({ host }) => host === HOST))
-  await watcher.destroy()
-})
