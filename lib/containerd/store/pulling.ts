@@ -31,7 +31,7 @@ export class Pulling {
   }
 
   has(digest: Digest): boolean {
-    return this.#entries.get(digest) !== undefined
+    return this.#entries.has(digest)
   }
 
   /** Notes that a digest is complete. */
@@ -46,10 +46,10 @@ export class Pulling {
    */
   complete({ mediaTypes, sizes, withheld }: Snapshot, begun: number): Digest[] {
     const now = this.#now()
-    for (const [digest, { since }] of this.#entries.entries()) {
+    for (const [digest, { since }] of this.#entries) {
       if (now - since > LIFE || mediaTypes.has(digest)) this.#entries.delete(digest)
     }
-    return [...this.#entries.entries()]
+    return [...this.#entries]
       .filter(([digest, { foundAt = -1 }]) => (sizes.has(digest) || foundAt >= begun) && !withheld.has(digest))
       .map(([digest]) => digest)
   }

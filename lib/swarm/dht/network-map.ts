@@ -1,4 +1,5 @@
 import { addressOf } from '../../platform/address.ts'
+import { BoundedMap } from '../../platform/bounded-map.ts'
 import { type NodeAddress, prefixOf } from '../node.ts'
 import { IdTree } from './id-tree.ts'
 import type { DhtNode, DhtReply } from './rpc.ts'
@@ -88,7 +89,7 @@ export class NetworkMap {
   readonly #tree = new IdTree<KnownNode>()
   readonly #known = new Map<string, KnownNode>()
   readonly #named = new Map<string, DhtNode>()
-  readonly #lost = new Map<string, Lost>()
+  readonly #lost = new BoundedMap<Lost>(MAX_LOST)
   readonly #listeners = new Set<Partial<MapListener>>()
   /** How many known nodes did not answer last time. */
   #silent = 0
@@ -274,7 +275,5 @@ export class NetworkMap {
     if (tried >= tries) return
     const due = now + Math.min(retry[0] * 2 ** tried, retry[1])
     this.#lost.set(name, { node, since: now, tries: tried, hasAnswered, due })
-    const [oldest] = this.#lost.keys()
-    if (this.#lost.size > MAX_LOST && oldest !== undefined) this.#lost.delete(oldest)
   }
 }
