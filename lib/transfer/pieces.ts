@@ -53,8 +53,11 @@ const LONGEST_STALL = 30_000
 const PEERS = 4
 /** If fewer bytes than this may be asked for ahead, none are: the link is busy with bytes that clients wait for. */
 const LEAST_AHEAD = 2 * FIRST_PIECE
-/** Bytes that must be left for another peer to be worth its connections. */
-const WORTHWHILE = 1024 * 1024
+/**
+ * Bytes that must be left for another peer to be worth it: a search, a connection, and smaller pieces, so more requests. A link of
+ * 100 Mbit/s carries as much in a third of a second.
+ */
+const WORTHWHILE = 4 * 1024 * 1024
 /** Bytes per millisecond that nearly fill a link of 1 Gbit/s: more peers would only cost processor time. */
 const ENOUGH = 80_000
 /** The least milliseconds over which that is measured, because the first pieces are small and round trips make them slow. */

@@ -168,6 +168,14 @@ test('Pieces come from one peer alone if it fills a link of 1 Gbit/s', async () 
   assert.deepEqual([...setting.given.keys()], ['0'])
 })
 
+test('Pieces of a small blob come from one peer alone, with few requests', async () => {
+  const setting = make([USUAL, USUAL, USUAL, USUAL], { end: 3 * MB })
+  const ms = await readAll(setting, { end: 3 * MB })
+  assert.deepEqual([...setting.given.keys()], ['0'])
+  assert.ok(setting.network.requests <= 5, `${setting.network.requests} requests`)
+  assert.ok(ms < timeOf(3 * MB, USUAL) * 1.06, `${ms} ms`)
+})
+
 test('Pieces come from one peer alone for a client that does not keep up with it', async () => {
   const { network, pieces, given } = make([USUAL, USUAL], { end: 8 * MB })
   const read = async () => {
