@@ -34,6 +34,7 @@ export class GrowingFile extends Growth implements Arrival {
   readonly #open = new Set<FileHandle>()
   readonly #clock: Clock
   #grewAt: number
+  #lookedAt = Number.NEGATIVE_INFINITY
   #cancelLook: () => void = () => undefined
   #closed = false
   /** The system's error if the file could not be read. */
@@ -51,6 +52,16 @@ export class GrowingFile extends Growth implements Arrival {
 
   get size(): number | undefined {
     return this.#place.size
+  }
+
+  /** Looks, if the last look is old: a writer may have started over since. */
+  override get written(): number {
+    if (this.#clock.now() - this.#lookedAt >= LOOK_INTERVAL) this.#look()
+    return super.written
+  }
+
+  override set written(bytes: number) {
+    super.written = bytes
   }
 
   async *read(offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
@@ -98,10 +109,11 @@ export class GrowingFile extends Growth implements Arrival {
   #look(): void {
     const { growing, complete, size } = this.#place
     if (this.state !== 'growing') return
+    this.#lookedAt = this.#clock.now()
     try {
       const found = sizeOf(growing)
       if (found !== undefined) {
-        if (found !== this.written) this.#grewAt = this.#clock.now()
+        if (found !== super.written) this.#grewAt = this.#clock.now()
         this.written = found
         return
       }
