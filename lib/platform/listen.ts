@@ -189,14 +189,15 @@ async function listenOnNode(server: HttpServer): Promise<Listening> {
  * Opens a server anew that takes no connections any more. Deno 2.9 never accepts again once it has lacked a descriptor, and tells
  * nobody; the system goes on taking connections, so that clients would wait for ever. Hence the server knocks at its own port.
  */
-function keepAccepting(server: Server, address: { readonly host: string; readonly port: number }): NodeJS.Timeout {
+function keepAccepting(server: Server, address: Pick<ListenOptions, 'host' | 'port'>): NodeJS.Timeout {
   let isAlive = true
   const alive = () => {
     isAlive = true
   }
   server.on('connection', alive)
   const knock = () => {
-    if (!isAlive) server.close().listen({ ...address, exclusive: true })
+    // If that fails, the next knock tries again.
+    if (!isAlive) bind(server.close(), address).catch(() => undefined)
     isAlive = false
     const client = connect(address, () => client.destroy())
     // There may be no descriptor for this, which says nothing about the server.
@@ -228,7 +229,7 @@ function makeServer(tls: ListenOptions['tls'], begin: (socket: Socket) => void):
   )
 }
 
-async function bind(server: Server, { host, port }: ListenOptions): Promise<AddressInfo> {
+async function bind(server: Server, { host, port }: Pick<ListenOptions, 'host' | 'port'>): Promise<AddressInfo> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   server.once('error', reject)
   server.listen({ host, port, exclusive: true }, resolve)
