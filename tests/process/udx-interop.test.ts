@@ -86,7 +86,7 @@ describe('interop', { concurrency: 2 }, () => {
           const publicKey = await listen(server)
           await client.do({ do: 'transfer', publicKey, direction: 'up', bytes: 1024 })
           const broken = client.try({ do: 'transfer', publicKey, direction: 'up', bytes: 1024 * MB })
-          await new Promise((resolve) => setTimeout(resolve, 500))
+          await server.do({ do: 'receive', bytes: MB })
           await server.kill()
           const killed = performance.now()
           const { ok, code } = await broken

@@ -95,9 +95,9 @@ test('PeerClient ends the connection of a short body that is cancelled and does 
 })
 
 test('PeerClient gives a body as slowly as it comes, and waits for a slow reader', async () => {
+  let sent = 0
   const answer = (outgoing: ServerResponse) => {
     outgoing.setHeader('content-length', '5')
-    let sent = 0
     const timer = setInterval(() => {
       outgoing.write('x')
       if (++sent === 5) {
@@ -112,7 +112,7 @@ test('PeerClient gives a body as slowly as it comes, and waits for a slow reader
     for (let chunk = await body.next(); chunk !== undefined; chunk = await body.next()) {
       received += chunk.length
       // The rest comes while nobody reads.
-      if (received === 1) await new Promise((resolve) => setTimeout(resolve, 400))
+      if (received === 1) await waitFor('all is sent', () => sent === 5)
     }
     assert.equal(received, 5)
   })

@@ -422,7 +422,8 @@ test('fetch leaves a peer at once that is not ahead of the wanted byte', async (
     flight.found.push([node(0).arriving])
     const since = performance.now()
     assert.equal(await within('a miss', peers.fetch({ ...GET, range: `bytes=${HALF}-` }, never)), undefined)
-    assert.ok(performance.now() - since < 400)
+    // It would wait 15 s for a byte.
+    assert.ok(performance.now() - since < 10_000)
     assert.deepEqual(flight.leftOnes, [node(0).address])
   })
 })

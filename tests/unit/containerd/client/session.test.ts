@@ -7,6 +7,7 @@ import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Containerd, type ContainerdClient, connectContainerd } from '../../../../lib/containerd/client/client.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
+import { waitFor } from '../../../fixtures/wait.ts'
 
 const never = new AbortController().signal
 
@@ -68,11 +69,17 @@ test('after a connection breaks, the next call makes another one for all', async
   })
   await withServer(server, async (client) => {
     const answered = { name: 'ContainerdError', code: 'unsupported' }
+    const call = () => assert.rejects(client.version(never), answered)
     for (let round = 1; round <= 3; round++) {
-      await Promise.all(Array.from({ length: 3 }, () => assert.rejects(client.version(never), answered)))
+      // At first the client may not know yet that its last connection has ended.
+      await waitFor('three answers', () =>
+        Promise.all([call(), call(), call()]).then(
+          () => true,
+          () => false,
+        ),
+      )
       assert.equal(sessions.length, round)
       sessions.at(-1)?.destroy()
-      await delay(20)
     }
   })
 })

@@ -23,6 +23,8 @@ export type Command =
   | { do: 'lookup'; topics: string[] }
   | { do: 'transfer'; publicKey: string; direction: 'up' | 'down'; bytes: number }
   | { do: 'parallel'; publicKey: string; streams: number; bytes: number }
+  /** Waits until so many bytes have come from other peers. */
+  | { do: 'receive'; bytes: number }
   | { do: 'stop' }
 
 export interface Answer {
@@ -46,6 +48,8 @@ let udx: { createSocket(): AnySocket } | undefined
 let stopped = false
 let faults: Faults | undefined
 let mutated: () => number = () => 0
+/** Bytes of all transfers. */
+let received = 0
 
 /** The bytes of a transfer: chunks with their offset in front, so that each is in its place or the digest is wrong. */
 function chunkAt(offset: number, end: number): Buffer {
@@ -109,6 +113,7 @@ function read(stream: NoiseStream): {
       return
     }
     state.bytes += message.length
+    received += message.length
     hash.update(message)
   })
   return state
@@ -240,6 +245,10 @@ async function execute(command: Command): Promise<Partial<Answer>> {
       const all = Array.from({ length: command.streams }, (_, i) => transfer(key, i % 2 ? 'up' : 'down', command.bytes))
       await Promise.all(all)
       return { found: all.length }
+    }
+    case 'receive': {
+      while (received < command.bytes) await new Promise((resolve) => setTimeout(resolve, 20))
+      return {}
     }
     case 'stop': {
       await dht.destroy({ force: true })
