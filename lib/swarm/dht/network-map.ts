@@ -1,7 +1,6 @@
 import { addressOf } from '../../platform/address.ts'
 import { BoundedMap } from '../../platform/bounded-map.ts'
-import { type NodeAddress, prefixOf } from '../node.ts'
-import { IdTree } from './id-tree.ts'
+import { compareDistance, type NodeAddress, prefixDistance, prefixOf } from '../node.ts'
 import type { DhtNode, DhtReply } from './rpc.ts'
 
 /** A node that has answered from this address, and has not been silent for long since then. Times are on the caller's clock. */
@@ -86,7 +85,8 @@ interface Lost {
  */
 export class NetworkMap {
   readonly self: DhtNode
-  readonly #tree = new IdTree<KnownNode>()
+  /** The known nodes, in the order of their prefixes. */
+  readonly #nodes: KnownNode[] = []
   readonly #known = new Map<string, KnownNode>()
   readonly #named = new Map<string, DhtNode>()
   readonly #lost = new BoundedMap<Lost>(MAX_LOST)
@@ -115,7 +115,7 @@ export class NetworkMap {
   }
 
   nodes(): Iterable<KnownNode> {
-    return this.#tree
+    return this.#nodes
   }
 
   get(address: NodeAddress): KnownNode | undefined {
@@ -133,8 +133,19 @@ export class NetworkMap {
     return this.#known.has(name) || this.#lost.get(name)?.hasAnswered === true
   }
 
+  /** The `count` known nodes closest to the target in Kademlia's metric, the closest first. */
   closest(target: Uint8Array, count: number): KnownNode[] {
-    return this.#tree.closest(target, count)
+    const prefix = prefixOf(target)
+    let from = this.#placeOf(prefix)
+    let to = from
+    // Nodes that share more bits with the target are closer, and stand together around its place.
+    for (let reach = 1; to - from < Math.min(count, this.#nodes.length); reach *= 2) {
+      const isNear = (node?: KnownNode) => node !== undefined && prefixDistance(node.prefix, prefix) < reach
+      while (isNear(this.#nodes[from - 1])) from--
+      while (isNear(this.#nodes[to])) to++
+    }
+    const near = this.#nodes.slice(from, to)
+    return near.sort((a, b) => compareDistance(target, a.id, b.id)).slice(0, count)
   }
 
   /** Notes a node that another one has named. */
@@ -186,7 +197,7 @@ export class NetworkMap {
       ranAt: Number.NEGATIVE_INFINITY,
     }
     this.#known.set(name, joined)
-    this.#tree.add(joined)
+    this.#nodes.splice(this.#placeOf(joined.prefix), 0, joined)
     for (const listener of this.#listeners) listener.joined?.(joined)
     return joined
   }
@@ -229,7 +240,7 @@ export class NetworkMap {
     const known = this.#known.get(name)
     if (known === undefined) return
     this.#known.delete(name)
-    this.#tree.delete(known)
+    this.#nodes.splice(this.#nodes.indexOf(known), 1)
     if (known.strikes > 0) this.#silent--
     this.#putOff(node, now, true)
     for (const listener of this.#listeners) listener.left?.(known)
@@ -244,7 +255,7 @@ export class NetworkMap {
 
   /** The known nodes that did not answer last time. */
   suspects(): KnownNode[] {
-    return this.#silent === 0 ? [] : [...this.#tree].filter(({ strikes }) => strikes > 0)
+    return this.#silent === 0 ? [] : this.#nodes.filter(({ strikes }) => strikes > 0)
   }
 
   /** When to ask the next lost node again; infinite if there is none. */
@@ -265,6 +276,12 @@ export class NetworkMap {
       due.push(lost.node)
     }
     return due
+  }
+
+  /** The place in the order of the first node with this prefix or a higher one. */
+  #placeOf(prefix: number): number {
+    const at = this.#nodes.findIndex((node) => node.prefix >= prefix)
+    return at < 0 ? this.#nodes.length : at
   }
 
   #putOff(node: DhtNode, now: number, hasAnswered = this.hasAnswered(node)): void {

@@ -1,13 +1,26 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import b4a from 'b4a'
+import fc from 'fast-check'
 import { createDhtClient } from '../../../../lib/swarm/dht/client.ts'
 import { type KnownNode, NetworkMap, type NetworkMapOptions } from '../../../../lib/swarm/dht/network-map.ts'
 import { Discovery } from '../../../../lib/swarm/members/discovery.ts'
+import { compareDistance, prefixDistance, prefixOf } from '../../../../lib/swarm/node.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
 import { idOf, SimulatedDht, seeded } from '../../../doubles/simulated-dht.ts'
 import { never } from '../../../fixtures/layout.ts'
 
 const node = (port: number) => ({ host: '10.0.0.1', port, id: idOf({ host: '10.0.0.1', port }) })
+
+/** Ids that are much alike, so that every bit matters. */
+const id = fc
+  .tuple(fc.constantFrom(0, 1, 0x80, 0xff), fc.integer({ min: 0, max: 255 }), fc.constantFrom(0, 1, 255))
+  .map(([first, second, last]) => {
+    const bytes = new Uint8Array(32)
+    bytes.set([first, second])
+    bytes[31] = last
+    return bytes
+  })
 
 function recorded(options: NetworkMapOptions = {}) {
   const map = new NetworkMap(node(1), options)
@@ -27,6 +40,34 @@ test('NetworkMap knows a node once it has answered, not when others name it', ()
   assert.deepEqual([map.others, map.unexplored], [1, 0])
   assert.deepEqual(events, ['joined 2', 'joined 1'])
   assert.equal(map.closest(node(2).id, 5)[0]?.port, 2)
+})
+
+test('NetworkMap closest gives what sorting all by their distance gives, also after some were lost', () => {
+  const ids = fc.uniqueArray(id, { maxLength: 60, comparator: b4a.equals })
+  fc.assert(
+    fc.property(ids, fc.array(fc.nat(59)), id, fc.integer({ min: 0, max: 25 }), (all, lost, target, count) => {
+      const { map } = recorded()
+      const nodes = all.map((of, port) => ({ host: '10.0.0.2', port, id: of }))
+      for (const one of nodes) map.answered(one, 0)
+      for (const port of lost) map.lose({ ...node(port), host: '10.0.0.2' }, 1)
+      const left = nodes.filter(({ port }) => !lost.includes(port))
+      assert.deepEqual([...map.nodes()].map(({ port }) => port).sort(), left.map(({ port }) => port).sort())
+      left.sort((a, b) => compareDistance(target, a.id, b.id))
+      assert.deepEqual(
+        map.closest(target, count).map(({ port }) => port),
+        left.slice(0, count).map(({ port }) => port),
+      )
+    }),
+  )
+})
+
+test('prefixDistance orders as the whole distance does, where it differs', () => {
+  fc.assert(
+    fc.property(id, id, id, (target, a, b) => {
+      const difference = prefixDistance(prefixOf(target), prefixOf(a)) - prefixDistance(prefixOf(target), prefixOf(b))
+      if (difference !== 0) assert.equal(Math.sign(difference), Math.sign(compareDistance(target, a, b)))
+    }),
+  )
 })
 
 test('NetworkMap counts simultaneous requests as one strike, and none that an answer has overtaken', () => {
