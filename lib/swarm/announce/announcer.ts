@@ -123,7 +123,7 @@ export function createAnnouncer(
     const topics = placements.map(({ topic }) => topic)
     const sentAt = clock.now()
     window.sent()
-    const outcome = kind === 'remove' ? await dht.remove(node, topics) : await dht.store(node, topics)
+    const outcome = await dht.change(kind, node, topics)
     const now = clock.now()
     if (outcome === undefined) window.silent(sentAt, now)
     else window.answered(sentAt, now)

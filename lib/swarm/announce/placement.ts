@@ -68,11 +68,6 @@ export class Placement {
     return this.holders.filter((node) => !this.#flying.includes(node))
   }
 
-  /** Whether the node has acknowledged the key, and no request to it is under way. */
-  isAt(node: KnownNode): boolean {
-    return this.#timeOf(node) > 0 && !this.#flying.includes(node)
-  }
-
   sent(node: KnownNode, kind: 'store' | 'remove'): void {
     this.#flying = [...this.#flying, node]
     if (kind === 'store' && !this.#copies.includes(node)) this.#copies.push(node, 0)
@@ -87,9 +82,9 @@ export class Placement {
     if (at >= 0) this.#copies[at + 1] = sentAt
   }
 
-  /** Call this if the node has lost its copy. @returns whether it had one */
+  /** Call this if the node has lost its copy. @returns whether it had one, and no request to it is under way */
   forgotten(node: KnownNode): boolean {
-    if (!this.isAt(node)) return false
+    if (this.#timeOf(node) <= 0 || this.#flying.includes(node)) return false
     this.stored(node, 0)
     return true
   }

@@ -48,6 +48,8 @@ const MOST_LOOKED_AT = 4
  * arrived, and the last of ten thousand keys can wait a second more.
  */
 export class Schedule {
+  /** How many keys have been due to be announced again so far. */
+  refreshed = 0
   readonly #map: NetworkMap
   readonly #topicOf: (key: Key) => Uint8Array
   readonly #options: ScheduleOptions
@@ -61,7 +63,6 @@ export class Schedule {
   /** Placements whose announcement or withdrawal is not complete. */
   readonly #unsettled = new Set<Placement>()
   #settled = Promise.withResolvers<void>()
-  #refreshed = 0
 
   constructor(map: NetworkMap, topicOf: (key: Key) => Uint8Array, random: () => number, options: ScheduleOptions) {
     this.#map = map
@@ -80,11 +81,6 @@ export class Schedule {
   /** How many keys wait for their announcement or withdrawal to be complete. */
   get waiting(): number {
     return this.#unsettled.size
-  }
-
-  /** How many keys have been due to be announced again so far. */
-  get refreshed(): number {
-    return this.#refreshed
   }
 
   /** The most urgent lane in which a placement waits; `undefined` if there is perhaps nothing to send before `refreshAt`. */
@@ -278,7 +274,7 @@ export class Schedule {
       placement.renew(now)
       due.push(placement)
     }
-    this.#refreshed += due.length
+    this.refreshed += due.length
     this.#moveAll(due, 'refresh')
     return this.urgency
   }

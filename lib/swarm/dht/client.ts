@@ -63,16 +63,16 @@ export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDepe
     return reply
   }
 
-  /** Tries again with a new token if the first one is no longer good, for example because the node was restarted. */
-  async function withToken(
-    node: KnownNode,
-    [topic]: Topics,
-    run: (token: Uint8Array, timeout: number) => Promise<StoreOutcome | undefined>,
-  ): Promise<StoreOutcome | undefined> {
+  /**
+   * Stores this node's records of some topics at a node, or removes them; `undefined` if it does not answer in time. Tries again
+   * with a new token if the first one is no longer good, for example because the node was restarted.
+   */
+  async function change(kind: 'store' | 'remove', node: KnownNode, topics: Topics): Promise<StoreOutcome | undefined> {
+    const [topic] = topics
     for (let attempt = 0; ; attempt++) {
       const token = topic && (await tokenOf(node, topic))
       if (token === undefined) return undefined
-      const outcome = await request(node, (timeout) => run(token, timeout))
+      const outcome = await request(node, (timeout) => rpc[kind](node, topics, token, timeout))
       if (outcome === undefined) return undefined
       if (outcome !== 'refused') {
         map.answered(node, clock.now())
@@ -130,16 +130,7 @@ export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDepe
 
     nodeAt,
     ask,
-
-    /** Stores this node's records of some topics at a node; `undefined` if it does not answer in time. */
-    store(node: KnownNode, topics: Topics): Promise<StoreOutcome | undefined> {
-      return withToken(node, topics, (token, timeout) => rpc.store(node, topics, token, timeout))
-    },
-
-    /** Removes this node's records of some topics from a node; `undefined` if it does not answer in time. */
-    remove(node: KnownNode, topics: Topics): Promise<StoreOutcome | undefined> {
-      return withToken(node, topics, (token, timeout) => rpc.remove(node, topics, token, timeout))
-    },
+    change,
 
     /** The public key of a node's Hyperswarm connections; `undefined` if it does not answer in time. */
     identify(node: KnownNode): Promise<Uint8Array | undefined> {

@@ -1,5 +1,5 @@
 import type { Key } from '../../oci/key.ts'
-import { onAbort } from '../../platform/abort.ts'
+import { unlessAborted } from '../../platform/abort.ts'
 import { addressOf } from '../../platform/address.ts'
 import { BoundedMap } from '../../platform/bounded-map.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
@@ -158,18 +158,10 @@ class SharedList<T> {
 
   /** All items from the first one on, until the list ends or the signal aborts. */
   async *read(signal: AbortSignal): AsyncIterable<T> {
-    const aborted = Promise.withResolvers<void>()
-    using _ = onAbort(signal, aborted.resolve)
     for (let at = 0; !signal.aborted; ) {
-      const item = this.#items[at]
-      if (at < this.#items.length) {
-        at++
-        yield item as T
-      } else if (this.#ended) {
-        return
-      } else {
-        await Promise.race([this.#news.promise, aborted.promise])
-      }
+      if (at < this.#items.length) yield this.#items[at++] as T
+      else if (this.#ended) return
+      else await unlessAborted(this.#news.promise, signal).catch(() => undefined)
     }
   }
 

@@ -1,6 +1,6 @@
 import type { Logger } from '../../observe/log.ts'
 import type { Key } from '../../oci/key.ts'
-import { onAbort } from '../../platform/abort.ts'
+import { unlessAborted } from '../../platform/abort.ts'
 import { addressOf } from '../../platform/address.ts'
 import type { NetworkMap } from '../dht/network-map.ts'
 import type { DhtRpc } from '../dht/rpc.ts'
@@ -36,9 +36,8 @@ export function createDhtMembers({ log, map, topicOf, rpc }: DhtMembersDependenc
     async ask(peer: Peer, question: Uint8Array, signal: AbortSignal): Promise<Uint8Array | undefined> {
       checkLength(question)
       if (signal.aborted) return undefined
-      const aborted = Promise.withResolvers<undefined>()
-      using _ = onAbort(signal, () => aborted.resolve(undefined))
-      return await Promise.race([rpc.question(peer, question, ANSWER_TIMEOUT), aborted.promise])
+      const answer = rpc.question(peer, question, ANSWER_TIMEOUT)
+      return await unlessAborted(answer, signal).catch(() => undefined)
     },
 
     answer(answerer: Answerer): void {
