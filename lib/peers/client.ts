@@ -5,7 +5,7 @@ import { type TlsSession, tellsItsEnd } from '../platform/socket-source.ts'
 import type { Peer } from '../swarm/router.ts'
 import { PeerError } from './error.ts'
 import { peerErrorOf } from './http1/body.ts'
-import { Connection, type PeerReply, StaleConnectionError } from './http1/connection.ts'
+import { Connection, type PeerReply } from './http1/connection.ts'
 import { formatRequest, type PeerCall } from './http1/head.ts'
 import type { TlsIdentity } from './tls.ts'
 
@@ -95,7 +95,7 @@ export class PeerClient {
       try {
         return await kept.exchange(request, method, signal)
       } catch (error) {
-        if (!(error instanceof StaleConnectionError)) throw error
+        if (kept.hasAnswered) throw error
       }
       // The signal may have aborted since, and fires its event only once.
       signal.throwIfAborted()

@@ -4,11 +4,6 @@ import { type SocketAddress, SocketSource } from '../../platform/socket-source.t
 import { messageBody } from './body.ts'
 import { headOf } from './head.ts'
 
-/** Thrown if a connection that had been kept for the next request ended before a byte of its answer. */
-export class StaleConnectionError extends Error {
-  override readonly name = 'StaleConnectionError'
-}
-
 export interface ConnectionEvents {
   /** Called when the connection may be used again. It is watched until then. */
   readonly onIdle: () => void
@@ -28,6 +23,8 @@ export interface PeerReply {
 
 /** One connection to a peer, with one exchange after another. */
 export class Connection {
+  /** Whether a byte of the answer to the last request has come. */
+  hasAnswered = false
   readonly #source: SocketSource
   readonly #events: ConnectionEvents
   /** The read that watches an idle connection, and becomes the first read of the next exchange. */
@@ -45,13 +42,13 @@ export class Connection {
    * @param request the text to send
    * @param signal ends the connection until the head is there
    * @throws the signal's reason, if the signal aborted
-   * @throws {StaleConnectionError} if the connection had been used before and ended before a byte of the answer
    * @throws {Error} if the connection cannot be opened, breaks, or does not answer in HTTP/1.1
    */
   async exchange(request: string, method: 'GET' | 'HEAD', signal: AbortSignal): Promise<PeerReply> {
     using _ = onAbort(signal, () => this.destroy())
     const first = this.#watch
     this.#watch = undefined
+    this.hasAnswered = false
     try {
       await this.#source.opened
       this.#source.write(request)
@@ -76,11 +73,12 @@ export class Connection {
     this.#events.onClose()
   }
 
-  async #readHead(method: 'GET' | 'HEAD', first: Promise<Uint8Array | undefined> | undefined) {
-    let chunk = await (first === undefined ? this.#source.next() : unlessStale(first))
+  async #readHead(method: 'GET' | 'HEAD', first = this.#source.next()) {
+    let chunk = await first
     let before = new Uint8Array(0)
     for (;;) {
       if (chunk === undefined) throw new Error('the connection was closed before the answer')
+      this.hasAnswered = true
       const bytes = before.length === 0 ? chunk : Buffer.concat([before, chunk])
       const found = headOf(bytes, method)
       if (found !== undefined) return found
@@ -101,16 +99,4 @@ export class Connection {
     watch.then(unasked, unasked)
     this.#events.onIdle()
   }
-}
-
-/** The first read of an exchange on a kept connection. */
-async function unlessStale(first: Promise<Uint8Array | undefined>): Promise<Uint8Array> {
-  let cause: unknown
-  try {
-    const chunk = await first
-    if (chunk !== undefined) return chunk
-  } catch (error) {
-    cause = error
-  }
-  throw new StaleConnectionError('the connection was closed before the answer', { cause })
 }
