@@ -1,19 +1,9 @@
 import { STATUS_CODES } from 'node:http'
-import { OVER, onAbort } from './abort.ts'
+import { Client, type Wire } from './client.ts'
 import { closes, endOfHead, ProtocolError, readHead } from './http-head.ts'
 import { badRequest, type Handler, KEEP_ALIVE_TIMEOUT, type ListenOptions, MAX_HEAD } from './listener.ts'
-import { type Client, respond } from './send.ts'
+import { respond } from './send.ts'
 import type { ServerConnection, ServerConnections } from './server-connections.ts'
-
-/** A TCP or TLS connection that a server has accepted. */
-export interface Wire {
-  /** Calls `written` when the memory of the bytes may be used again, unless the connection ends first. */
-  write(bytes: Uint8Array, written: () => void): void
-  /** Sends FIN after everything that was written, and waits for the other side's FIN. */
-  end(): void
-  /** Closes the connection at once. The system still sends the bytes that it holds, and then FIN. */
-  close(): void
-}
 
 /** State that all connections of a server share. */
 export interface HttpServer {
@@ -25,8 +15,6 @@ export interface HttpServer {
 
 /** A method begins with a byte in this range, and TLS does not. */
 const FIRST = [0x21, 0x7e] as const
-/** Bytes that go out together: one TLS record. */
-const RECORD = 16 * 1024
 /**
  * Longest body of a POST in bytes; only the page sends one. Nobody reads any other body: its connection ends after the answer.
  */
@@ -47,7 +35,7 @@ export class HttpConnection {
   readonly #connection: ServerConnection
   /** Bytes that have come and belong to no exchange yet. */
   #waiting = Buffer.alloc(0)
-  #client: HttpClient | undefined
+  #client: Client | undefined
   #idle: ReturnType<typeof setTimeout> | undefined
   /** Whether nothing more is read from it. */
   #isOver = false
@@ -109,8 +97,8 @@ export class HttpConnection {
     clearTimeout(this.#idle)
     const { handler, options, connections } = this.#server
     const exchange = connections.begin(this.#connection)
-    const client = new HttpClient(this.#wire, method, keepAlive && !this.#server.closing)
-    using _ = client.onLeave(exchange.over)
+    const client = new Client(this.#wire, method, keepAlive && !this.#server.closing, options.writeTimeout)
+    using _ = client.onLeave(() => exchange.over(client.sent))
     this.#client = client
     await respond(
       () => {
@@ -119,10 +107,9 @@ export class HttpConnection {
       },
       client,
       (error) => options.onError(error, { method, url: target }),
-      { writeTimeout: options.writeTimeout, onSent: exchange.onSent },
     )
     await client.ended
-    exchange.over()
+    exchange.over(client.sent)
     this.#client = undefined
     if (this.#isOver) return
     if (!client.keepAlive) return this.#finish()
@@ -137,85 +124,6 @@ export class HttpConnection {
     this.#wire.end()
     clearTimeout(this.#idle)
     this.#idle = setTimeout(() => this.#wire.close(), LINGER)
-  }
-}
-
-/** The client of one exchange. */
-class HttpClient implements Client {
-  readonly method: string
-  readonly #wire: Wire
-  readonly #leaving = new AbortController()
-  readonly #done = Promise.withResolvers<void>()
-  /** Whether the connection can be used again afterwards. */
-  keepAlive: boolean
-  headSent = false
-  /** The head, which goes out together with the next bytes. */
-  #head = Buffer.alloc(0)
-
-  constructor(wire: Wire, method: string, keepAlive: boolean) {
-    this.#wire = wire
-    this.method = method
-    this.keepAlive = keepAlive
-  }
-
-  /** Aborts when the client leaves. */
-  get signal(): AbortSignal {
-    return this.#leaving.signal
-  }
-
-  get gone(): boolean {
-    return this.signal.aborted
-  }
-
-  /** Resolves when the system has taken the whole response, or the response has ended otherwise. */
-  get ended(): Promise<void> {
-    return this.#done.promise
-  }
-
-  writeHead(status: number, headers: Headers): void {
-    this.headSent = true
-    const isBodyless = this.method === 'HEAD' || status === 204 || status === 304
-    // A body of unknown length ends with the connection.
-    if (!isBodyless && !headers.has('content-length')) this.keepAlive = false
-    const lines = [...headers].map(([name, value]) => `${name}: ${value}\r\n`)
-    if (!headers.has('date')) lines.push(`date: ${new Date().toUTCString()}\r\n`)
-    if (!this.keepAlive) lines.push('connection: close\r\n')
-    this.#head = Buffer.from(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n`, 'latin1')
-  }
-
-  write(chunk: Uint8Array, written: () => void): void {
-    if (this.#head.length === 0) this.#wire.write(chunk, written)
-    else {
-      // Copies no more than goes out at once.
-      const count = Math.max(RECORD - this.#head.length, 0)
-      const rest = chunk.subarray(count)
-      const bytes = Buffer.concat([this.#head, chunk.subarray(0, count)])
-      this.#head = Buffer.alloc(0)
-      this.#wire.write(bytes, rest.length === 0 ? written : () => this.#wire.write(rest, written))
-    }
-  }
-
-  end(): void {
-    if (this.#head.length === 0) this.#done.resolve()
-    else this.write(Buffer.alloc(0), this.#done.resolve)
-  }
-
-  cut(): void {
-    this.keepAlive = false
-    this.end()
-  }
-
-  drop(): void {
-    this.#wire.close()
-  }
-
-  onLeave(left: () => void): Disposable {
-    return onAbort(this.signal, left)
-  }
-
-  left(): void {
-    this.#leaving.abort(OVER)
-    this.#done.resolve()
   }
 }
 

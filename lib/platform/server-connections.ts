@@ -33,9 +33,8 @@ export interface ServerConnection {
 /** A request, until its response has been sent or its connection has ended. */
 export interface Exchange {
   readonly admission: Admission
-  /** Called with the number of body bytes that the system has taken. */
-  onSent(bytes: number): void
-  over(): void
+  /** @param sent how many bytes of the body the system has taken */
+  over(sent?: number): void
 }
 
 /** The connections of a server. Ends some when there are too many, and all when the server closes. */
@@ -99,7 +98,6 @@ export class ServerConnections {
     const done = Promise.withResolvers<number>()
     if (connection !== undefined) connection.running++
     let places = 0
-    let sent = 0
     let unfinished: string | undefined
     const nameOf = (what: string) => `${connection?.address} ${what}`
     const exchange: Exchange = {
@@ -123,10 +121,7 @@ export class ServerConnections {
         },
         ended: done.promise,
       },
-      onSent: (bytes) => {
-        sent += bytes
-      },
-      over: () => {
+      over: (sent = 0) => {
         if (!this.#exchanges.delete(exchange)) return
         this.#forgetFinished()
         // Another exchange of this client may have gone on with the content.

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type ByteSource, sourceResponse } from '../../../lib/platform/byte-source.ts'
+import { Client } from '../../../lib/platform/client.ts'
 import { listen } from '../../../lib/platform/listen.ts'
 import type { Handler, ListenOptions } from '../../../lib/platform/listener.ts'
-import { BodyError, type Client, respond } from '../../../lib/platform/send.ts'
+import { BodyError, respond } from '../../../lib/platform/send.ts'
 import { parseResponse, type RawClient, requestText, withRawClient } from '../../fixtures/http.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
 
@@ -149,22 +150,11 @@ test('send reports how many bytes of a body it has sent, even if the client leav
 })
 
 test('respond reports a client that does not take the 500 for a failure, and does not throw', async () => {
-  let leave = (): void => undefined
-  const client: Client = {
-    ...{ method: 'GET', gone: false, headSent: false },
-    writeHead: () => undefined,
-    write: () => undefined,
-    end: () => undefined,
-    cut: () => undefined,
-    drop: () => leave(),
-    onLeave(left) {
-      leave = left
-      return { [Symbol.dispose]: () => undefined }
-    },
-  }
+  const wire = { write: () => undefined, end: () => undefined, close: () => client.left() }
+  const client = new Client(wire, 'GET', true, 1)
   const failures: string[] = []
   const answer = () => Promise.reject(new Error('no answer'))
   const onError = (error: unknown) => void failures.push(String(error))
-  await within('the end of the answer', respond(answer, client, onError, { writeTimeout: 1, onSent: () => undefined }))
+  await within('the end of the answer', respond(answer, client, onError))
   assert.deepEqual(failures, ['Error: no answer', 'BodyError: the client took nothing within 1 ms'])
 })

@@ -75,10 +75,8 @@ test('ServerConnections gives a bounded number of places, and frees a place when
   const { connections, come } = setUp()
   const [one, two] = [connections.begin(come('one')), connections.begin(come('two'))]
   assert.deepEqual([one.admission.take(1), one.admission.take(1), two.admission.take(1)], [true, true, false])
-  one.onSent(5)
-  one.onSent(7)
-  one.over()
-  one.over()
+  one.over(12)
+  one.over(13)
   assert.equal(await one.admission.ended, 12)
   assert.deepEqual([connections.admitted, two.admission.take(1)], [0, true])
   two.over()

@@ -1,0 +1,139 @@
+import { STATUS_CODES } from 'node:http'
+import { OVER, onAbort } from './abort.ts'
+
+/** A TCP or TLS connection that a server has accepted. */
+export interface Wire {
+  /** Calls `written` when the memory of the bytes may be used again, unless the connection ends first. */
+  write(bytes: Uint8Array, written: () => void): void
+  /** Sends FIN after everything that was written, and waits for the other side's FIN. */
+  end(): void
+  /** Closes the connection at once. The system still sends the bytes that it holds, and then FIN. */
+  close(): void
+}
+
+/**
+ * Milliseconds in which a client must take a chunk. A client may pause for long while its disk is slow, but containerd cancels
+ * a pull without progress after 5 minutes (1.7's `image_pull_progress_timeout`), so after twice that time it is no pull any
+ * more.
+ */
+const WRITE_TIMEOUT = 10 * 60 * 1000
+/** Bytes that go out together: one TLS record. */
+const RECORD = 16 * 1024
+
+/** The client of one exchange, as the server writes to it. */
+export class Client {
+  readonly method: string
+  /** Whether the connection can be used again afterwards. */
+  keepAlive: boolean
+  headSent = false
+  /** How many bytes of the body the system has taken. */
+  sent = 0
+  /** Why the connection was ended because the client did not take a chunk in time; missing if it was not. */
+  stalled: string | undefined
+  readonly #wire: Wire
+  readonly #writeTimeout: number
+  readonly #leaving = new AbortController()
+  readonly #done = Promise.withResolvers<void>()
+  /** The head, which goes out together with the next bytes. */
+  #head = Buffer.alloc(0)
+  /** When the write under way began, in milliseconds of the monotonic clock, and what ends the wait for it. */
+  #since: number | undefined
+  #wake: (() => void) | undefined
+  #timer: ReturnType<typeof setTimeout> | undefined
+
+  /** @param writeTimeout milliseconds in which the client must take a chunk, or its connection is ended */
+  constructor(wire: Wire, method: string, keepAlive: boolean, writeTimeout = WRITE_TIMEOUT) {
+    this.#wire = wire
+    this.method = method
+    this.keepAlive = keepAlive
+    this.#writeTimeout = writeTimeout
+  }
+
+  /** Aborts when the client leaves. */
+  get signal(): AbortSignal {
+    return this.#leaving.signal
+  }
+
+  /** Whether the client has left. */
+  get gone(): boolean {
+    return this.signal.aborted
+  }
+
+  /** Resolves when the system has taken the whole response, or the response has ended otherwise. */
+  get ended(): Promise<void> {
+    return this.#done.promise
+  }
+
+  writeHead(status: number, headers: Headers): void {
+    this.headSent = true
+    const isBodyless = this.method === 'HEAD' || status === 204 || status === 304
+    // A body of unknown length ends with the connection.
+    if (!isBodyless && !headers.has('content-length')) this.keepAlive = false
+    const lines = [...headers].map(([name, value]) => `${name}: ${value}\r\n`)
+    if (!headers.has('date')) lines.push(`date: ${new Date().toUTCString()}\r\n`)
+    if (!this.keepAlive) lines.push('connection: close\r\n')
+    this.#head = Buffer.from(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n`, 'latin1')
+  }
+
+  /** Writes a chunk, and waits until its memory may be used again or the client leaves. */
+  async write(chunk: Uint8Array): Promise<void> {
+    if (this.gone) return
+    this.#since = performance.now()
+    this.#timer ??= setTimeout(this.#look, this.#writeTimeout)
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve
+      this.#write(chunk, resolve)
+    })
+    this.#since = undefined
+    if (!this.gone) this.sent += chunk.length
+  }
+
+  /** Ends the response, which is complete. */
+  end(): void {
+    clearTimeout(this.#timer)
+    if (this.#head.length === 0) this.#done.resolve()
+    else this.#write(Buffer.alloc(0), this.#done.resolve)
+  }
+
+  /** Ends the connection with FIN after everything that was written, be it only the head. */
+  cut(): void {
+    this.keepAlive = false
+    this.end()
+  }
+
+  /** Calls `left` once when the client leaves, at once if it has left already. */
+  onLeave(left: () => void): Disposable {
+    return onAbort(this.signal, left)
+  }
+
+  /** Call this when the connection has ended. */
+  left(): void {
+    clearTimeout(this.#timer)
+    this.#leaving.abort(OVER)
+    this.#wake?.()
+    this.#done.resolve()
+  }
+
+  #write(chunk: Uint8Array, written: () => void): void {
+    if (this.#head.length === 0) this.#wire.write(chunk, written)
+    else {
+      // Copies no more than goes out at once.
+      const count = Math.max(RECORD - this.#head.length, 0)
+      const rest = chunk.subarray(count)
+      const bytes = Buffer.concat([this.#head, chunk.subarray(0, count)])
+      this.#head = Buffer.alloc(0)
+      this.#wire.write(bytes, rest.length === 0 ? written : () => this.#wire.write(rest, written))
+    }
+  }
+
+  /** One timer for the whole body, restarted for the time that is left: a timer for each chunk would cost more. */
+  readonly #look = (): void => {
+    const waited = this.#since === undefined ? 0 : performance.now() - this.#since
+    if (waited < this.#writeTimeout) {
+      this.#timer = setTimeout(this.#look, this.#writeTimeout - waited)
+      return
+    }
+    this.stalled = `the client took nothing within ${this.#writeTimeout} ms`
+    this.#wire.close()
+  }
+}
