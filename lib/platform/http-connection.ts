@@ -93,7 +93,8 @@ export class HttpConnection {
     this.#finish()
   }
 
-  async #answer({ method, target, headers, keepAlive }: ReceivedRequest, body: Uint8Array): Promise<void> {
+  async #answer(received: ReceivedRequest, body: Uint8Array): Promise<void> {
+    const { method, target, keepAlive } = received
     clearTimeout(this.#idle)
     const { handler, options, connections } = this.#server
     const exchange = connections.begin(this.#connection)
@@ -102,7 +103,7 @@ export class HttpConnection {
     this.#client = client
     await respond(
       () => {
-        const request = requestOf(method, target, { headers, signal: client.signal, body })
+        const request = requestOf(received, client.signal, body)
         return request === undefined ? badRequest() : handler(request, exchange.admission)
       },
       client,
@@ -162,18 +163,16 @@ export function readRequest(head: Uint8Array): ReceivedRequest | undefined {
   }
 }
 
-interface RequestParts {
-  readonly headers: Headers
-  readonly signal: AbortSignal
-  readonly body: Uint8Array
-}
-
 /**
  * `undefined` if no Request can be made of it (some methods, an invalid host), if the URL parser would change its path (dot
  * segments, backslashes, characters that must be encoded), if the method is not in capitals, or if Bun does not know the method,
  * because Bun would turn it into a GET.
  */
-function requestOf(method: string, target: string, { headers, signal, body }: RequestParts): Request | undefined {
+function requestOf(
+  { method, target, headers }: ReceivedRequest,
+  signal: AbortSignal,
+  body: Uint8Array,
+): Request | undefined {
   const url = URL.parse(`http://${headers.get('host')}${target}`)
   if (url === null || url.pathname !== target.split('?', 1)[0] || /^(?:connect|trace|track)$/i.test(method))
     return undefined

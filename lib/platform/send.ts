@@ -53,17 +53,19 @@ async function send(response: Response, client: Client): Promise<void> {
   using _ = client.onLeave(abandon)
   try {
     await sendBody(response, source, client)
-    if (client.stalled !== undefined) throw new BodyError(client.stalled)
+  } catch (error) {
+    if (!client.gone) throw error
   } finally {
     await abandon()
   }
+  if (client.stalled !== undefined) throw new BodyError(client.stalled)
 }
 
 async function sendBody(response: Response, source: ByteSource, client: Client): Promise<void> {
   const declared = response.headers.get('content-length')
   const length = declared === null ? Number.POSITIVE_INFINITY : Number(declared)
   // The head waits for the first chunk, so that content that cannot be read is still a 5xx.
-  let chunk = await unlessGone(source.next(), client)
+  let chunk = await source.next()
   if (client.gone) return
   client.writeHead(response.status, response.headers)
   try {
@@ -80,14 +82,4 @@ async function sendBody(response: Response, source: ByteSource, client: Client):
     throw new BodyError(`the body broke off after ${client.sent} of ${declared ?? 'unknown'} bytes`, { cause })
   }
   client.end()
-}
-
-/** The promise's value; `undefined` if the promise rejects after the client has left. */
-async function unlessGone<T>(promise: Promise<T>, client: Client): Promise<T | undefined> {
-  try {
-    return await promise
-  } catch (error) {
-    if (client.gone) return undefined
-    throw error
-  }
 }

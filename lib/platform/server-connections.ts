@@ -1,4 +1,4 @@
-import { onAbort } from './abort.ts'
+import { unlessAborted } from './abort.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Admission, NewcomerBounds } from './listener.ts'
 import { OPEN_FILES_LIMIT } from './runtime.ts'
@@ -82,7 +82,9 @@ export class ServerConnections {
     const connection: ServerConnection = { address, end, running: 0 }
     if (this.#newcomerBounds !== undefined && !this.#takeIn(connection, this.#newcomerBounds)) return undefined
     this.#connections.add(connection)
-    if (this.#connections.size > this.#most) this.#end(first(this.#connections, ({ running }) => running === 0))
+    if (this.#connections.size > this.#most) {
+      this.#end(this.#connections.values().find(({ running }) => running === 0))
+    }
     return this.#connections.has(connection) ? connection : undefined
   }
 
@@ -163,10 +165,8 @@ export class ServerConnections {
    * @returns how many exchanges were cut
    */
   async drain(signal: AbortSignal): Promise<number> {
-    const { promise: aborted, resolve } = Promise.withResolvers<void>()
-    using _ = onAbort(signal, resolve)
     while (this.#exchanges.size > 0 && !signal.aborted) {
-      await Promise.race([Promise.all(this.#exchanges.values()), aborted])
+      await unlessAborted(Promise.all(this.#exchanges.values()), signal).catch(() => undefined)
     }
     const cut = this.#exchanges.size
     for (const connection of this.#connections) this.#end(connection)
@@ -185,8 +185,9 @@ export class ServerConnections {
     this.#newcomers.add(connection)
     connection.cancelTimer = this.#clock.after(time, () => this.#end(connection))
     const ofAddress = [...this.#newcomers].filter(({ address }) => address === connection.address)
+    const [oldest] = this.#newcomers
     if (ofAddress.length > mostPerAddress) this.#end(ofAddress[0])
-    else if (this.#newcomers.size > most) this.#end(first(this.#newcomers))
+    else if (this.#newcomers.size > most) this.#end(oldest)
     return true
   }
 
@@ -202,9 +203,4 @@ export class ServerConnections {
     this.remove(connection)
     connection.end()
   }
-}
-
-function first<T>(all: Iterable<T>, matches: (one: T) => boolean = () => true): T | undefined {
-  for (const one of all) if (matches(one)) return one
-  return undefined
 }

@@ -215,8 +215,8 @@ function createSwarm(
       return figures()
     },
 
-    async *lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
-      for await (const { host, port } of finder.find(key, signal)) yield { host, port }
+    lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
+      return finder.find(key, signal)
     },
 
     known(key: Key): Known {

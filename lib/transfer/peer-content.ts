@@ -1,6 +1,4 @@
-import type { Flight } from '../flight/flight.ts'
 import type { Transferred } from '../observe/activity.ts'
-import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Descriptor } from '../oci/digest.ts'
 import { type BlobTarget, digestNamed } from '../oci/path.ts'
@@ -8,7 +6,6 @@ import { type ByteRange, parseRange, type RequestedRange } from '../oci/range.ts
 import type { PeerClient } from '../peers/client.ts'
 import type { PeerCredentials } from '../peers/credentials.ts'
 import { PeerError } from '../peers/error.ts'
-import type { KnownPeers } from '../peers/known-peers.ts'
 import { patientClock } from '../peers/patient-clock.ts'
 import { onAbort } from '../platform/abort.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
@@ -48,17 +45,13 @@ export interface PeerContent {
   fetch(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined>
 }
 
-export interface PeerContentDependencies {
-  readonly flight: Flight
+export interface PeerContentDependencies
+  extends Pick<TransferDependencies, 'flight' | 'known' | 'log' | 'onTransfer' | 'passing'> {
   /** The address of this node's own peer door, which it tells to nodes that it follows; if missing, it follows nobody. */
   readonly address?: string
   readonly client: PeerClient
   readonly credentials: PeerCredentials
-  readonly known: KnownPeers
   readonly metrics: Metrics
-  readonly log: Logger
-  readonly onTransfer?: TransferDependencies['onTransfer']
-  readonly passing?: TransferDependencies['passing']
   readonly clock?: Clock
 }
 

@@ -94,9 +94,9 @@ export async function race<T>(
 
   const startNext = async (isHedge: boolean) => {
     const inTime = [...runners.values()].filter(({ isLate }) => !isLate).length
-    if (isOver || isFinding || isExhausted || inTime >= parallel) return
+    if (isOver || isFinding || inTime >= parallel) return
     isFinding = true
-    const peer = await next()
+    const peer = isExhausted ? undefined : await next()
     isFinding = false
     if (isOver) return
     if (peer === undefined) {
@@ -125,7 +125,7 @@ export async function race<T>(
     if (isOver || isStopped) {
       if (value !== undefined) release(value)
     } else if (value !== undefined) finish(() => outcome.resolve({ peer, value }), true)
-    else goOn()
+    else void startNext(false)
   }
   const lag = (peer: Peer, runner: Runner) => {
     runner.isLate = true
@@ -133,11 +133,7 @@ export async function race<T>(
       runners.delete(peer)
       runner.stop.abort(OVER)
     }
-    goOn()
-  }
-  const goOn = () => {
-    if (isExhausted && runners.size === 0) finish(() => outcome.resolve(undefined), false)
-    else void startNext(false)
+    void startNext(false)
   }
   void startNext(false)
   return await outcome.promise

@@ -28,8 +28,6 @@ export interface UDXOptions {
 export class UDX implements SocketHost, StreamHost {
   readonly clock: Clock
   readonly backend: DatagramBackend
-  /** How many datagrams all sockets have received so far. */
-  packetsReceived = 0
   /** Streams that are not over, by their id. */
   readonly streams = new Map<number, UDXStream>()
 
@@ -60,7 +58,6 @@ export class UDX implements SocketHost, StreamHost {
   }
 
   receive(socket: UDXSocket, packet: Uint8Array, port: number, host: string): boolean {
-    this.packetsReceived++
     const header = readHeader(packet)
     if (header === undefined) return false
     const stream = this.streams.get(header.id)

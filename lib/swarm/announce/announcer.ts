@@ -160,14 +160,8 @@ export function createAnnouncer(
       change(() => schedule.withdraw(keys))
     },
 
-    /**
-     * Waits until all changes have reached the swarm.
-     *
-     * @throws the signal's reason if it aborts first
-     */
-    async settled(signal: AbortSignal): Promise<void> {
-      await schedule.settled(signal)
-    },
+    /** Waits until all changes have reached the swarm. @throws the signal's reason if it aborts first */
+    settled: (signal: AbortSignal): Promise<void> => schedule.settled(signal),
 
     /** Forgets all keys. Requests under way may still arrive, but no new ones begin. */
     close(): void {

@@ -162,19 +162,14 @@ export class Discovery {
     const now = this.#clock.now()
     this.#lookedAt = now
     this.#looksAt = Number.POSITIVE_INFINITY
-    for (const node of this.#suspects(now, this.#room)) void this.#ask(node)
+    const silent = map.suspects().filter((node) => !this.#asked.has(node))
+    for (const node of silent.filter((one) => dueAt(one) <= now).slice(0, this.#room)) void this.#ask(node)
     for (const node of map.takeNamed(this.#room)) void this.#ask(node)
     for (const node of map.dueLost(now, this.#room)) void this.#ask(node).then(() => this.#plan(map.lostDueAt))
     if (now >= this.#routineAt - EARLY) this.#askRoutine(now)
-    const suspects = map.suspects().filter((node) => !this.#asked.has(node))
-    this.#plan(Math.min(this.#routineAt, map.lostDueAt, ...suspects.map(dueAt)))
+    const left = silent.filter((node) => !this.#asked.has(node))
+    this.#plan(Math.min(this.#routineAt, map.lostDueAt, ...left.map(dueAt)))
     if (map.unexplored > 0) this.#plan(now)
-  }
-
-  /** Silent nodes that are due to be asked again. */
-  #suspects(now: number, count: number): KnownNode[] {
-    const due = this.#dht.map.suspects().filter((node) => !this.#asked.has(node) && dueAt(node) <= now)
-    return due.slice(0, count)
   }
 
   /** Asks the nodes that are due to be asked again, those that were asked longest ago first. */

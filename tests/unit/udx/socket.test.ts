@@ -180,8 +180,5 @@ test('socket and streams carry a megabyte between two instances', async () => {
   receiver.end(undefined)
   await closed
   await Promise.all([a.close(), b.close()])
-  for (const { streams, packetsReceived } of [one, two]) {
-    assert.ok(packetsReceived > 5)
-    assert.equal(streams.size, 0)
-  }
+  for (const { streams } of [one, two]) assert.equal(streams.size, 0)
 })
