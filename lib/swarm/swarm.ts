@@ -11,8 +11,8 @@ import { createDhtClient } from './dht/client.ts'
 import { NetworkMap } from './dht/network-map.ts'
 import { RECORD_LIFE } from './dht/record-store.ts'
 import { type NodeDependencies, type NodeOptions, openNode } from './hyperswarm.ts'
-import { Finder } from './lookup/finder.ts'
-import { OwnRecords } from './lookup/known.ts'
+import { createFinder } from './lookup/finder.ts'
+import { createOwnRecords } from './lookup/known.ts'
 import { type BootstrapEntry, type BootstrapOptions, createBootstrap, type ResolveName } from './members/bootstrap.ts'
 import { type ConnectorOptions, createConnector, type FoundMember } from './members/connector.ts'
 import { createDhtMembers } from './members/dht-members.ts'
@@ -21,7 +21,6 @@ import { type Liveness, Membership, type MembershipOptions } from './members/mem
 import { createSeenAddress } from './members/seen-address.ts'
 import { registerSwarmMetrics, type SwarmFigures } from './metrics.ts'
 import type { NodeFiles } from './node-files.ts'
-import type { Known, Peer } from './router.ts'
 import { topicOf } from './topic.ts'
 
 export interface SwarmDependencies extends NodeDependencies {
@@ -76,8 +75,8 @@ function createSwarm(
   const ownTopicOf = (key: Key) => topicOf(swarmKeys[0], key)
   const topicsOf = (key: Key) => swarmKeys.map((swarmKey) => topicOf(swarmKey, key))
   const replicas = options.announcer?.replicas ?? REPLICAS
-  const own = new OwnRecords({ map, records: node.records, topicsOf }, replicas)
-  const finder = new Finder({ dht, topicsOf, own: (topic) => own.ofWhole(topic) }, replicas)
+  const own = createOwnRecords({ map, records: node.records, topicsOf }, replicas)
+  const finder = createFinder({ dht, topicsOf, own: own.ofWhole }, replicas)
   const announcer = createAnnouncer({ log, dht, topicOf: ownTopicOf, clock }, options.announcer)
   const bootstrap = createBootstrap(
     { log, readiness, resolve, dht, discovery, remembered: () => files?.nodes ?? [] },
@@ -124,7 +123,7 @@ function createSwarm(
     met: (address) => discovery.met(address),
     seen: createSeenAddress(self, readiness, clock),
     asked: members.answerTo,
-    isWhole: (topic) => own.isWhole(topic),
+    isWhole: own.isWhole,
   })
   node.connections.hear((connection) => membership.take(connection))
   if (metrics !== undefined) registerSwarmMetrics(metrics, figures)
@@ -215,14 +214,8 @@ function createSwarm(
       return figures()
     },
 
-    lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
-      return finder.find(key, signal)
-    },
-
-    known(key: Key): Known {
-      return own.of(key)
-    },
-
+    lookup: finder.find,
+    known: own.of,
     advertise: announcer.advertise,
     withdraw: announcer.withdraw,
     settled: announcer.settled,

@@ -91,8 +91,6 @@ export class NetworkMap {
   readonly #named = new Map<string, DhtNode>()
   readonly #lost = new BoundedMap<Lost>(MAX_LOST)
   readonly #listeners = new Set<Partial<MapListener>>()
-  /** How many known nodes did not answer last time. */
-  #silent = 0
   readonly #options: typeof DEFAULTS
 
   constructor(self: DhtNode, options: NetworkMapOptions = {}) {
@@ -174,7 +172,6 @@ export class NetworkMap {
       known.answeredAt = now
       if (known.strikes === 0) return known
       known.strikes = 0
-      this.#silent--
       for (const listener of this.#listeners) listener.recovered?.(known)
       return known
     }
@@ -218,13 +215,10 @@ export class NetworkMap {
     const known = this.#known.get(name)
     if (known !== undefined) {
       if (Math.max(known.answeredAt, known.struckAt) > sentAt) return
-      if (known.strikes++ === 0) {
-        known.silentSince = sentAt
-        this.#silent++
-      }
+      if (known.strikes++ === 0) known.silentSince = sentAt
       known.struckAt = now
       const { strikes, silence } = this.#options
-      const indulgence = this.#silent > Math.max(FEW, this.#known.size / 2) ? INDULGENCE : 1
+      const indulgence = this.suspects().length > Math.max(FEW, this.#known.size / 2) ? INDULGENCE : 1
       const lived = Math.max(known.silentSince, Math.min(known.heardAt, known.silentSince + MOST_HEARD))
       if (known.strikes >= strikes && now - lived >= silence * indulgence) this.lose(node, now)
       else for (const listener of this.#listeners) listener.silent?.(known)
@@ -241,7 +235,6 @@ export class NetworkMap {
     if (known === undefined) return
     this.#known.delete(name)
     this.#nodes.splice(this.#nodes.indexOf(known), 1)
-    if (known.strikes > 0) this.#silent--
     this.#putOff(node, now, true)
     for (const listener of this.#listeners) listener.left?.(known)
   }
@@ -255,7 +248,7 @@ export class NetworkMap {
 
   /** The known nodes that did not answer last time. */
   suspects(): KnownNode[] {
-    return this.#silent === 0 ? [] : this.#nodes.filter(({ strikes }) => strikes > 0)
+    return this.#nodes.filter(({ strikes }) => strikes > 0)
   }
 
   /** When to ask the next lost node again; infinite if there is none. */

@@ -37,62 +37,28 @@ interface Lookup {
 /**
  * Finds out who has announced a key. Lookups of the same key within a short time share one lookup, which goes on for the other
  * callers when one stops.
+ *
+ * @param replicas how many of the nodes closest to a topic to ask
  */
-export class Finder {
-  readonly #dht: DhtClient
-  readonly #topicsOf: FinderDependencies['topicsOf']
-  readonly #own: FinderDependencies['own']
-  readonly #clock: Clock
-  readonly #replicas: number
-  readonly #lookups = new BoundedMap<Lookup, Key>(CAPACITY)
-  readonly #stop = new AbortController()
+export function createFinder({ dht, topicsOf, own, clock = systemClock }: FinderDependencies, replicas: number) {
+  const lookups = new BoundedMap<Lookup, Key>(CAPACITY)
+  const closing = new AbortController()
 
-  /** @param replicas how many of the nodes closest to a topic to ask */
-  constructor({ dht, topicsOf, own, clock = systemClock }: FinderDependencies, replicas: number) {
-    this.#dht = dht
-    this.#topicsOf = topicsOf
-    this.#own = own
-    this.#clock = clock
-    this.#replicas = replicas
-  }
-
-  /** The members that announced the key, each once, without this node. Ends when the signal aborts; does not throw. */
-  async *find(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
-    if (signal.aborted || this.#stop.signal.aborted) return
-    const stop = AbortSignal.any([signal, this.#stop.signal])
-    const lookup = this.#fresh(key) ?? this.#start(key)
-    const isRemembered = lookup.peers.ended && lookup.peers.length > 0
-    yield* lookup.peers.read(stop)
-    if (!isRemembered || stop.aborted) return
-    // A caller that wants more than the earlier results gets the peers that have come since.
-    const known = new Set<string>()
-    for await (const peer of lookup.peers.read(stop)) known.add(addressOf(peer))
-    const latest = this.#lookups.get(key)
-    const next = latest === undefined || latest === lookup ? this.#start(key) : latest
-    for await (const peer of next.peers.read(stop)) if (!known.has(addressOf(peer))) yield peer
-  }
-
-  /** Ends all lookups, and every later one. */
-  close(): void {
-    this.#stop.abort()
-  }
-
-  #fresh(key: Key): Lookup | undefined {
-    const lookup = this.#lookups.get(key)
+  function fresh(key: Key): Lookup | undefined {
+    const lookup = lookups.get(key)
     if (lookup === undefined) return undefined
-    const age = this.#clock.now() - lookup.startedAt
-    if (age >= (lookup.peers.length > 0 ? HIT_TIME : MISS_TIME)) return undefined
+    const age = clock.now() - lookup.startedAt
+    return age < (lookup.peers.length > 0 ? HIT_TIME : MISS_TIME) ? lookup : undefined
+  }
+
+  function start(key: Key): Lookup {
+    const lookup: Lookup = { peers: new SharedList(), startedAt: clock.now() }
+    lookups.set(key, lookup)
+    void look(key, lookup.peers)
     return lookup
   }
 
-  #start(key: Key): Lookup {
-    const lookup: Lookup = { peers: new SharedList(), startedAt: this.#clock.now() }
-    this.#lookups.set(key, lookup)
-    void this.#look(key, lookup.peers)
-    return lookup
-  }
-
-  async #look(key: Key, peers: SharedList<Peer>): Promise<void> {
+  async function look(key: Key, peers: SharedList<Peer>): Promise<void> {
     const seen = new Set<string>()
     /** Peers that no longer answer. If they are alive after all, they are better than no peer. */
     const lost: Peer[] = []
@@ -101,14 +67,14 @@ export class Finder {
     }
     let cancel = (): void => undefined
     const checks: Promise<void>[] = []
-    const { map } = this.#dht
+    const { map } = dht
     const self = addressOf(map.self)
     // A member can name any address, so an unknown one must answer before anybody sends it a request.
     const check = async (peer: Peer, topic: Uint8Array) => {
-      const reply = await this.#dht.ask(this.#dht.nodeAt(peer), topic)
+      const reply = await dht.ask(dht.nodeAt(peer), topic)
       if (reply?.token !== undefined) peers.add(peer)
     }
-    const look = async (topic: Uint8Array) => {
+    const lookFor = async (topic: Uint8Array) => {
       const take = (records: readonly NodeAddress[]) => {
         for (const peer of records) {
           const name = addressOf(peer)
@@ -116,19 +82,42 @@ export class Finder {
           seen.add(name)
           if (map.get(peer) !== undefined) peers.add(peer)
           else if (!map.isLost(peer)) checks.push(check(peer, topic))
-          else if (map.hasAnswered(peer) && lost.push(peer) === 1) cancel = this.#clock.after(LOST_DELAY, release)
+          else if (map.hasAnswered(peer) && lost.push(peer) === 1) cancel = clock.after(LOST_DELAY, release)
         }
         return seen.size > 0
       }
-      const own = this.#own(topic)
-      if (own === undefined) await findRecords(this.#dht, topic, this.#replicas, take, this.#clock)
-      else take(own)
+      const records = own(topic)
+      if (records === undefined) await findRecords(dht, topic, replicas, take, clock)
+      else take(records)
     }
-    await Promise.all(this.#topicsOf(key).map(look))
+    await Promise.all(topicsOf(key).map(lookFor))
     await Promise.all(checks)
     cancel()
     release()
     peers.end()
+  }
+
+  return {
+    /** The members that announced the key, each once, without this node. Ends when the signal aborts; does not throw. */
+    async *find(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
+      if (signal.aborted || closing.signal.aborted) return
+      const stop = AbortSignal.any([signal, closing.signal])
+      const lookup = fresh(key) ?? start(key)
+      const isRemembered = lookup.peers.ended && lookup.peers.length > 0
+      yield* lookup.peers.read(stop)
+      if (!isRemembered || stop.aborted) return
+      // A caller that wants more than the earlier results gets the peers that have come since.
+      const known = new Set<string>()
+      for await (const peer of lookup.peers.read(stop)) known.add(addressOf(peer))
+      const latest = lookups.get(key)
+      const next = latest === undefined || latest === lookup ? start(key) : latest
+      for await (const peer of next.peers.read(stop)) if (!known.has(addressOf(peer))) yield peer
+    },
+
+    /** Ends all lookups, and every later one. */
+    close(): void {
+      closing.abort()
+    },
   }
 }
 

@@ -25,49 +25,43 @@ const ROUNDS = 6
  * The announcements that this node keeps for others, and whether they are complete. They are for topics to which this node has
  * been close for long. It must be in the closer half of the nodes that hold a topic, because the farther half may have just got
  * there.
+ *
+ * @param replicas how many of the closest nodes store a key
  */
-export class OwnRecords {
-  readonly #dependencies: OwnRecordsDependencies
-  readonly #clock: Clock
-  readonly #closest: number
-  readonly #startedAt: number
+export function createOwnRecords(
+  { map, records, topicsOf, clock = systemClock }: OwnRecordsDependencies,
+  replicas: number,
+) {
+  const count = Math.ceil(replicas / 2)
+  const startedAt = clock.now()
+  const recordsOf = (topic: Uint8Array, most?: number) => records.get(topic, most).map(fromCompact)
 
-  /** @param replicas how many of the closest nodes store a key */
-  constructor(dependencies: OwnRecordsDependencies, replicas: number) {
-    this.#dependencies = dependencies
-    this.#clock = dependencies.clock ?? systemClock
-    this.#closest = Math.ceil(replicas / 2)
-    this.#startedAt = this.#clock.now()
-  }
-
-  isWhole(topic: Uint8Array): boolean {
-    const { map, records } = this.#dependencies
+  function isWhole(topic: Uint8Array): boolean {
     const round = Math.max(INTERVAL, (map.others * 1_000) / RATE)
     // Records for which it has no room are on other nodes.
-    if (this.#clock.now() - this.#startedAt < ROUNDS * round || records.isFull(topic)) return false
-    const closest = map.closest(topic, this.#closest)
+    if (clock.now() - startedAt < ROUNDS * round || records.isFull(topic)) return false
+    const closest = map.closest(topic, count)
     const farthest = closest.at(-1)
-    const isFew = farthest === undefined || closest.length < this.#closest
+    const isFew = farthest === undefined || closest.length < count
     return isFew || compareDistance(topic, map.self.id, farthest.id) <= 0
   }
 
-  /** Some records of a topic; `undefined` if this node does not have all of them. */
-  ofWhole(topic: Uint8Array): readonly NodeAddress[] | undefined {
-    return this.isWhole(topic) ? this.#recordsOf(topic, MOST_ANSWERED) : undefined
-  }
+  return {
+    isWhole,
 
-  /** What this node knows about a key, without peers that have not yet proved to be members or are gone. */
-  of(key: Key): Known {
-    const { map, topicsOf } = this.#dependencies
-    const topics = topicsOf(key)
-    const all = topics.flatMap((topic) => this.#recordsOf(topic))
-    const peers = all.filter((address) => map.get(address) !== undefined).map(({ host, port }) => ({ host, port }))
-    // The peers that were left out may be there after all, and be the only ones. Other swarm keys have other closest nodes.
-    const isWhole = topics.length === 1 && topics.every((topic) => this.isWhole(topic))
-    return { peers, isWhole: isWhole && (peers.length > 0 || all.length === 0) }
-  }
+    /** Some records of a topic; `undefined` if this node does not have all of them. */
+    ofWhole(topic: Uint8Array): readonly NodeAddress[] | undefined {
+      return isWhole(topic) ? recordsOf(topic, MOST_ANSWERED) : undefined
+    },
 
-  #recordsOf(topic: Uint8Array, most?: number): NodeAddress[] {
-    return this.#dependencies.records.get(topic, most).map(fromCompact)
+    /** What this node knows about a key, without peers that have not yet proved to be members or are gone. */
+    of(key: Key): Known {
+      const topics = topicsOf(key)
+      const all = topics.flatMap((topic) => recordsOf(topic))
+      const peers = all.filter((address) => map.get(address) !== undefined)
+      // The peers that were left out may be there after all, and be the only ones. Other swarm keys have other closest nodes.
+      const isAll = topics.length === 1 && topics.every(isWhole)
+      return { peers, isWhole: isAll && (peers.length > 0 || all.length === 0) }
+    },
   }
 }

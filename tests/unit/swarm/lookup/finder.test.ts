@@ -4,7 +4,7 @@ import type { Key } from '../../../../lib/oci/key.ts'
 import { createDhtClient } from '../../../../lib/swarm/dht/client.ts'
 import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
 import type { DhtNode } from '../../../../lib/swarm/dht/rpc.ts'
-import { Finder } from '../../../../lib/swarm/lookup/finder.ts'
+import { createFinder } from '../../../../lib/swarm/lookup/finder.ts'
 import { Discovery } from '../../../../lib/swarm/members/discovery.ts'
 import type { NodeAddress } from '../../../../lib/swarm/node.ts'
 import { topicOf } from '../../../../lib/swarm/topic.ts'
@@ -28,7 +28,7 @@ async function finding(others: number, explore = true) {
   const discovery = new Discovery(client, clock, random)
   const topicsOf = (key: Key) => [SWARM_KEY, OLD_KEY].map((swarmKey) => topicOf(swarmKey, key))
   const own = new Map<string, readonly NodeAddress[]>()
-  const finder = new Finder({ dht: client, topicsOf, own: (topic) => own.get(topic.toString()), clock }, 8)
+  const finder = createFinder({ dht: client, topicsOf, own: (topic) => own.get(topic.toString()), clock }, 8)
   const explored = discovery.explore([self], never)
   await clock.pass(explore ? 500 : 2)
   if (explore) await explored

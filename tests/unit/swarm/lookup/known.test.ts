@@ -4,7 +4,7 @@ import { silentLogger } from '../../../../lib/observe/log.ts'
 import type { Key } from '../../../../lib/oci/key.ts'
 import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
 import { createRecordStore } from '../../../../lib/swarm/dht/record-store.ts'
-import { OwnRecords } from '../../../../lib/swarm/lookup/known.ts'
+import { createOwnRecords } from '../../../../lib/swarm/lookup/known.ts'
 import { compact } from '../../../../lib/swarm/node.ts'
 import { topicOf } from '../../../../lib/swarm/topic.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
@@ -27,7 +27,7 @@ function keeping(others: number, place = 0, swarmKeys = 1, mostOfTopic = 100) {
   const map = new NetworkMap(self)
   for (const node of dht.alive) map.answered(node, 0)
   const records = createRecordStore({ log: silentLogger, clock }, { mostOfTopic })
-  const own = new OwnRecords({ map, records, topicsOf, clock }, 8)
+  const own = createOwnRecords({ map, records, topicsOf, clock }, 8)
   return { clock, map, records, own, topic, add: (port: number) => records.add(topic, compact(door(port))) }
 }
 
