@@ -17,7 +17,7 @@ import { type BootstrapEntry, type BootstrapOptions, createBootstrap, type Resol
 import { type ConnectorOptions, createConnector, type FoundMember } from './members/connector.ts'
 import { createDhtMembers } from './members/dht-members.ts'
 import { Discovery } from './members/discovery.ts'
-import { type Liveness, Membership, type MembershipOptions } from './members/membership.ts'
+import { createMembership, type Liveness, type MembershipOptions } from './members/membership.ts'
 import { createSeenAddress } from './members/seen-address.ts'
 import { registerSwarmMetrics, type SwarmFigures } from './metrics.ts'
 import type { NodeFiles } from './node-files.ts'
@@ -82,7 +82,7 @@ function createSwarm(
     { log, readiness, resolve, dht, discovery, remembered: () => files?.nodes ?? [] },
     { entries, self, intervals },
   )
-  const membership = new Membership(
+  const membership = createMembership(
     {
       seen(peer) {
         log.debug('member seen', { peer })

@@ -19,70 +19,60 @@ export const LATE = 300
  * least rate: it grows while none come, and more slowly while too few do. Time in which the client wants no bytes does not
  * count.
  */
-export class Lateness {
-  readonly #dependencies: LatenessDependencies
+export function createLateness({ clock, leastRate, onLate }: LatenessDependencies) {
   /** When the client began to wait for a byte, if it waits for one. */
-  #wantedSince: number | undefined
+  let wantedSince: number | undefined
   /** Since when it is the present peer's turn. */
-  #turnedAt: number
-  #owed = 0
-  #cancelTimer: (() => void) | undefined
+  let turnedAt = clock.now()
+  let owed = 0
+  let cancelTimer: (() => void) | undefined
+  const waiting = () => (wantedSince === undefined ? 0 : clock.now() - wantedSince)
+  const silence = () => Math.min(waiting(), clock.now() - turnedAt)
+  const debt = () => owed + silence()
+  const isLate = () => debt() >= LATE
 
-  constructor(dependencies: LatenessDependencies) {
-    this.#dependencies = dependencies
-    this.#turnedAt = dependencies.clock.now()
-  }
-
-  /** Call this when the client wants a byte, since that time. */
-  begin(since: number): void {
-    this.#wantedSince = since
-    if (this.#cancelTimer === undefined) this.#arm(LATE - this.#debt)
-  }
-
-  /** Call this when bytes have come. @returns milliseconds for which the client has waited for them */
-  came(bytes: number): number {
-    const { waiting } = this
-    this.#owed = Math.max(this.#debt - bytes / this.#dependencies.leastRate(), 0)
-    this.#wantedSince = undefined
-    return waiting
-  }
-
-  /** Call this when another piece begins. Its peer, perhaps another one, owes nothing. */
-  turn(): void {
-    this.#owed = 0
-    this.#turnedAt = this.#dependencies.clock.now()
-  }
-
-  close(): void {
-    this.#wantedSince = undefined
-    this.#cancelTimer?.()
-  }
-
-  /** Milliseconds for which the client has waited for its next byte; 0 if it wants none. */
-  get waiting(): number {
-    return this.#wantedSince === undefined ? 0 : this.#dependencies.clock.now() - this.#wantedSince
-  }
-
-  /** The part of that for which the client has waited for the present peer. */
-  get silence(): number {
-    return Math.min(this.waiting, this.#dependencies.clock.now() - this.#turnedAt)
-  }
-
-  get isLate(): boolean {
-    return this.#debt >= LATE
-  }
-
-  get #debt(): number {
-    return this.#owed + this.silence
-  }
-
-  #arm(ms: number): void {
-    this.#cancelTimer = this.#dependencies.clock.after(Math.ceil(ms), () => {
-      this.#cancelTimer = undefined
+  const arm = (ms: number): void => {
+    cancelTimer = clock.after(Math.ceil(ms), () => {
+      cancelTimer = undefined
       // A client that rests starts the timer again when it goes on.
-      if (this.#wantedSince === undefined) return
-      this.#arm(this.isLate ? LATE : LATE - this.#debt)
-      if (this.isLate) this.#dependencies.onLate()
+      if (wantedSince === undefined) return
+      arm(isLate() ? LATE : LATE - debt())
+      if (isLate()) onLate()
     })
+  }
+
+  return {
+    /** Call this when the client wants a byte, since that time. */
+    begin(since: number): void {
+      wantedSince = since
+      if (cancelTimer === undefined) arm(LATE - debt())
+    },
+
+    /** Call this when bytes have come. @returns milliseconds for which the client has waited for them */
+    came(bytes: number): number {
+      const waited = waiting()
+      owed = Math.max(debt() - bytes / leastRate(), 0)
+      wantedSince = undefined
+      return waited
+    },
+
+    /** Call this when another piece begins. Its peer, perhaps another one, owes nothing. */
+    turn(): void {
+      owed = 0
+      turnedAt = clock.now()
+    },
+
+    close(): void {
+      wantedSince = undefined
+      cancelTimer?.()
+    },
+
+    /** Milliseconds for which the client has waited for its next byte; 0 if it wants none. */
+    waiting,
+
+    /** The part of that for which the client has waited for the present peer. */
+    silence,
+
+    isLate,
   }
 }

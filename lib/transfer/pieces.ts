@@ -5,7 +5,7 @@ import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 import { FIRST_PIECE, type Giver, Givers, PieceRequest } from './givers.ts'
-import { LATE, Lateness } from './lateness.ts'
+import { createLateness, LATE } from './lateness.ts'
 import { type BegunSpan, isOfPeer, Line, type Piece, PieceRefusal, type Span, silentFor, takeAway } from './line.ts'
 
 export interface PiecesDependencies {
@@ -77,7 +77,7 @@ export class Pieces implements ByteSource {
   readonly #options: PiecesOptions
   readonly #span: Span
   readonly #givers = new Givers()
-  readonly #lateness: Lateness
+  readonly #lateness: ReturnType<typeof createLateness>
   readonly #line: Line
   readonly #stop = new AbortController()
   #offset: number
@@ -99,7 +99,7 @@ export class Pieces implements ByteSource {
     this.#offset = span.start
     this.#measured = { at: this.#now, offset: span.start }
     this.#line = new Line(span)
-    this.#lateness = new Lateness({
+    this.#lateness = createLateness({
       clock: dependencies.clock,
       leastRate: () => this.#givers.leastRate(() => dependencies.known.pace.usual.rate),
       onLate: () => this.#late(),
@@ -221,7 +221,7 @@ export class Pieces implements ByteSource {
         break
       }
       this.#givers.of(peer)
-      if (this.#lateness.isLate) this.#late()
+      if (this.#lateness.isLate()) this.#late()
       this.#fill()
     }
     this.#isLooking = false
@@ -280,7 +280,7 @@ export class Pieces implements ByteSource {
   async #assign(piece: Piece): Promise<PieceRequest | undefined> {
     const [ready] = this.#givers.ready(this.#now)
     if (ready !== undefined) return this.#request(piece, ready)
-    if (this.#lateness.waiting < this.#options.longestWait) {
+    if (this.#lateness.waiting() < this.#options.longestWait) {
       const peer = await this.#dependencies.candidate()
       this.#throwIfStopped()
       // A peer that was found meanwhile may already have been asked for it.
@@ -331,10 +331,10 @@ export class Pieces implements ByteSource {
     if (piece?.request === undefined) return
     const { known, told } = this.#dependencies
     const { stallTimeout, longestWait } = this.#options
-    const { silence, waiting } = this.#lateness
+    const silence = this.#lateness.silence()
     const { giver } = piece.request
     const ready = this.#givers.ready(this.#now).find((one) => one !== giver)
-    const other = waiting >= longestWait ? undefined : (ready ?? this.#retry(giver))
+    const other = this.#lateness.waiting() >= longestWait ? undefined : (ready ?? this.#retry(giver))
     if (other !== undefined) {
       if (silence < LATE) told.slow(giver.peer, piece.at)
       else told.broke(giver.peer, silentFor(LATE), piece.at, giver.hasGiven)

@@ -1,6 +1,6 @@
 import b4a from 'b4a'
 import { addressOf } from '../../platform/address.ts'
-import { BEAT, type Clock, nextBeat, systemClock } from '../../platform/clock.ts'
+import { BEAT, nextBeat, systemClock } from '../../platform/clock.ts'
 import type { Peer } from '../router.ts'
 
 /** The part of a Hyperswarm connection, a Noise stream over UDX, that is used here. */
@@ -73,121 +73,110 @@ interface Connected {
  * because all its packets are sealed. The greeting shows that the other side really is at the address to which packets go,
  * which is that of its peer door. Nothing else is ever sent. A side that sends more, or nothing in time, is cut off.
  */
-export class Membership {
-  readonly #liveness: Liveness
-  readonly #options: typeof DEFAULTS
-  readonly #clock: Clock
-  readonly #connections = new Map<SwarmConnection, Connected>()
+export function createMembership(liveness: Liveness, given: MembershipOptions = {}, clock = systemClock) {
+  const { greetingTimeout, keepAlive, silence, maxMembers } = { ...DEFAULTS, ...given }
+  const connections = new Map<SwarmConnection, Connected>()
   /** The timer for the next sign of life, while there is any connection. */
-  #beating: ReturnType<typeof setTimeout> | undefined
-  #closed = false
+  let beating: ReturnType<typeof setTimeout> | undefined
+  let closed = false
 
-  constructor(liveness: Liveness, options: MembershipOptions = {}, clock = systemClock) {
-    this.#liveness = liveness
-    this.#options = { ...DEFAULTS, ...options }
-    this.#clock = clock
-  }
-
-  /** The members that have greeted, by their public keys in hex. */
-  get members(): ReadonlySet<string> {
-    return new Set(this.#greeted.map(({ id }) => id))
-  }
-
-  /** How many connections are open, with or without a greeting. */
-  get connections(): number {
-    return this.#connections.size
-  }
-
-  /** Takes a connection that has just been opened by either side. */
-  take(connection: SwarmConnection): void {
-    // A connection that fails also closes, and the error does not matter.
-    connection.on('error', () => undefined)
-    const { remotePublicKey, rawStream } = connection
-    const { remoteHost: host, remotePort: port } = rawStream
-    if (this.#closed || this.#connections.size >= this.#options.maxMembers || host === null) {
-      connection.destroy()
-      return
-    }
-    const connected: Connected = { heardAt: this.#clock.now() }
-    this.#connections.set(connection, connected)
-    const drop = () => connection.destroy()
-    const timer = setTimeout(drop, this.#options.greetingTimeout)
-    let allowed = MOST_BYTES
-    let cameAt = this.#clock.now()
-    const count = ({ byteLength }: Uint8Array) => {
-      const now = this.#clock.now()
-      allowed = Math.min(allowed + (now - cameAt) * BYTE_RATE, MOST_BYTES) - byteLength
-      cameAt = now
-      if (allowed < 0) drop()
-    }
-    rawStream.on('data', count)
-    rawStream.on('message', count)
-    connection.on('message', () => {
-      connected.heardAt = this.#clock.now()
-    })
-    connection.on('data', () => {
-      if (connected.member !== undefined) return drop()
-      clearTimeout(timer)
-      const door = { host, port }
-      connected.heardAt = this.#clock.now()
-      connected.member = { id: b4a.toString(remotePublicKey, 'hex'), door }
-      this.#liveness.seen(door)
-    })
-    connection.on('end', drop)
-    connection.on('close', () => {
-      clearTimeout(timer)
-      const { member } = connected
-      this.#connections.delete(connection)
-      if (this.#connections.size === 0) this.#rest()
-      if (member !== undefined && !this.isConnectedTo(member.door)) this.#liveness.gone(member.door)
-    })
-    // No timer for each connection, and no acknowledged messages: see #beat.
-    connection.setKeepAlive(0)
-    if (this.#beating === undefined) this.#beat()
-    connection.write(GREETING)
-  }
-
-  /** Ends all connections, and every later one. */
-  close(): void {
-    this.#closed = true
-    this.#rest()
-    for (const connection of this.#connections.keys()) connection.destroy()
-  }
-
-  /** Whether the member with that peer door is connected and has greeted. */
-  isConnectedTo(door: Peer): boolean {
-    return this.#greeted.some((member) => addressOf(member.door) === addressOf(door))
-  }
+  const greeted = (): Member[] => [...connections.values()].flatMap(({ member }) => member ?? [])
+  const isConnectedTo = (door: Peer) => greeted().some((member) => addressOf(member.door) === addressOf(door))
 
   /** At every beat, sends a sign of life on all connections, with one timer, and looks which other sides have fallen silent. */
-  #beat(): void {
-    const { keepAlive } = this.#options
-    const now = this.#clock.now()
-    const wait = nextBeat(this.#clock, now + keepAlive * TOO_SOON, keepAlive) - now
-    this.#beating = setTimeout(() => {
-      for (const [connection, connected] of this.#connections) {
+  function beat(): void {
+    const now = clock.now()
+    const wait = nextBeat(clock, now + keepAlive * TOO_SOON, keepAlive) - now
+    beating = setTimeout(() => {
+      for (const [connection, connected] of connections) {
         connection.trySend(SIGN_OF_LIFE)
-        this.#dropSilent(connection, connected)
+        dropSilent(connection, connected)
       }
-      this.#beat()
+      beat()
     }, wait)
-    this.#beating.unref()
+    beating.unref()
   }
 
   /** Ends a connection whose other side is silent now, or becomes silent before the next beat. */
-  #dropSilent(connection: SwarmConnection, connected: Connected): void {
-    const { keepAlive, silence } = this.#options
-    const left = connected.heardAt + silence - this.#clock.now()
+  function dropSilent(connection: SwarmConnection, connected: Connected): void {
+    const left = connected.heardAt + silence - clock.now()
     if (left <= 0) connection.destroy()
-    else if (left < keepAlive) setTimeout(() => this.#dropSilent(connection, connected), left).unref()
+    else if (left < keepAlive) setTimeout(() => dropSilent(connection, connected), left).unref()
   }
 
-  #rest(): void {
-    clearTimeout(this.#beating)
-    this.#beating = undefined
+  function rest(): void {
+    clearTimeout(beating)
+    beating = undefined
   }
 
-  get #greeted(): Member[] {
-    return [...this.#connections.values()].flatMap(({ member }) => member ?? [])
+  return {
+    /** The members that have greeted, by their public keys in hex. */
+    get members(): ReadonlySet<string> {
+      return new Set(greeted().map(({ id }) => id))
+    },
+
+    /** How many connections are open, with or without a greeting. */
+    get connections(): number {
+      return connections.size
+    },
+
+    /** Whether the member with that peer door is connected and has greeted. */
+    isConnectedTo,
+
+    /** Takes a connection that has just been opened by either side. */
+    take(connection: SwarmConnection): void {
+      // A connection that fails also closes, and the error does not matter.
+      connection.on('error', () => undefined)
+      const { remotePublicKey, rawStream } = connection
+      const { remoteHost: host, remotePort: port } = rawStream
+      if (closed || connections.size >= maxMembers || host === null) {
+        connection.destroy()
+        return
+      }
+      const connected: Connected = { heardAt: clock.now() }
+      connections.set(connection, connected)
+      const drop = () => connection.destroy()
+      const timer = setTimeout(drop, greetingTimeout)
+      let allowed = MOST_BYTES
+      let cameAt = clock.now()
+      const count = ({ byteLength }: Uint8Array) => {
+        const now = clock.now()
+        allowed = Math.min(allowed + (now - cameAt) * BYTE_RATE, MOST_BYTES) - byteLength
+        cameAt = now
+        if (allowed < 0) drop()
+      }
+      rawStream.on('data', count)
+      rawStream.on('message', count)
+      connection.on('message', () => {
+        connected.heardAt = clock.now()
+      })
+      connection.on('data', () => {
+        if (connected.member !== undefined) return drop()
+        clearTimeout(timer)
+        const door = { host, port }
+        connected.heardAt = clock.now()
+        connected.member = { id: b4a.toString(remotePublicKey, 'hex'), door }
+        liveness.seen(door)
+      })
+      connection.on('end', drop)
+      connection.on('close', () => {
+        clearTimeout(timer)
+        const { member } = connected
+        connections.delete(connection)
+        if (connections.size === 0) rest()
+        if (member !== undefined && !isConnectedTo(member.door)) liveness.gone(member.door)
+      })
+      // No timer for each connection, and no acknowledged messages: see beat.
+      connection.setKeepAlive(0)
+      if (beating === undefined) beat()
+      connection.write(GREETING)
+    },
+
+    /** Ends all connections, and every later one. */
+    close(): void {
+      closed = true
+      rest()
+      for (const connection of connections.keys()) connection.destroy()
+    },
   }
 }

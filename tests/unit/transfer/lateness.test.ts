@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { LATE, Lateness } from '../../../lib/transfer/lateness.ts'
+import { createLateness, LATE } from '../../../lib/transfer/lateness.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 
 function make(leastRate = 1) {
   const clock = new ManualClock()
   const told: (readonly [at: number, silence: number])[] = []
-  const lateness: Lateness = new Lateness({
+  const lateness: ReturnType<typeof createLateness> = createLateness({
     clock,
     leastRate: () => leastRate,
-    onLate: () => told.push([clock.now(), lateness.silence]),
+    onLate: () => told.push([clock.now(), lateness.silence()]),
   })
   /** Waits that long for so many bytes. */
   const get = async (bytes: number, ms: number) => {
@@ -30,7 +30,7 @@ test('Lateness tells of a byte that does not come in time, again and again, with
     told,
     [1, 2, 3].map((times) => [times * LATE, times * LATE]),
   )
-  assert.equal(lateness.waiting, 3 * LATE)
+  assert.equal(lateness.waiting(), 3 * LATE)
   lateness.close()
   assert.equal(clock.pending, 0)
 })
@@ -87,7 +87,7 @@ test('Lateness holds nothing against a peer whose turn has come', async () => {
   lateness.turn()
   await clock.pass(LATE - 1)
   assert.deepEqual(told, [])
-  assert.deepEqual([lateness.waiting, lateness.silence], [2 * LATE - 2, LATE - 1])
+  assert.deepEqual([lateness.waiting(), lateness.silence()], [2 * LATE - 2, LATE - 1])
   await clock.pass(1)
   assert.deepEqual(told, [[2 * LATE - 1, LATE]])
   lateness.close()

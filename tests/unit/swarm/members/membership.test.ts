@@ -2,7 +2,11 @@ import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import { test } from 'node:test'
 import { addressOf } from '../../../../lib/platform/address.ts'
-import { Membership, type MembershipOptions, type SwarmConnection } from '../../../../lib/swarm/members/membership.ts'
+import {
+  createMembership,
+  type MembershipOptions,
+  type SwarmConnection,
+} from '../../../../lib/swarm/members/membership.ts'
 import type { Peer } from '../../../../lib/swarm/router.ts'
 import { waitFor } from '../../../fixtures/wait.ts'
 
@@ -79,7 +83,7 @@ function membership(options: MembershipOptions = {}) {
     seen: (peer: Peer) => told.push(`+${addressOf(peer)}`),
     gone: (peer: Peer) => told.push(`-${addressOf(peer)}`),
   }
-  return { told, membership: new Membership(liveness, options) }
+  return { told, membership: createMembership(liveness, options) }
 }
 
 const settled = async () => {
