@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { connect as connectTls } from 'node:tls'
 import { createTlsIdentity } from '../../lib/peers/tls.ts'
 import { digestOf, makeImage } from '../fixtures/image.ts'
+import type { TestMirror } from '../fixtures/mirror.ts'
 import { layerPath, portOf, withMirrors } from '../fixtures/mirrors.ts'
 import { waitFor } from '../fixtures/wait.ts'
 
@@ -21,6 +22,7 @@ const ADDRESSES = ['127.0.0.66', '127.0.0.67', '127.0.0.68']
  */
 const MORE_DESCRIPTORS = ADDRESSES.length * 128 + 200
 const PULLS = 5
+const FLAGS = { 'swarm-key': Buffer.from(KEY).toString('hex'), 'lookup-timeout': '10s' }
 /** The beginning of a ClientHello, whose rest never comes. */
 const BEGINNING = Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03])
 
@@ -36,9 +38,9 @@ class Flood {
    * @param connections how many connections each address keeps open
    * @param speak called for each new connection, to send something
    */
-  constructor(port: number, connections: number, speak: (socket: Socket) => void) {
+  constructor(port: number, connections: number, speak: (socket: Socket) => void, addresses = ADDRESSES) {
     this.#speak = speak
-    for (const address of ADDRESSES) for (let count = 0; count < connections; count++) this.#open(port, address)
+    for (const address of addresses) for (let count = 0; count < connections; count++) this.#open(port, address)
   }
 
   end(): void {
@@ -81,11 +83,17 @@ const ATTACKS: Readonly<Record<string, { readonly speak?: (socket: Socket) => vo
     },
   }
 
+/** Pulls the layer. Returns whether all of it came. */
+async function pull({ registry }: TestMirror): Promise<boolean> {
+  const response = await fetch(`http://${registry}${layerPath(image)}`)
+  const body = new Uint8Array(await response.arrayBuffer())
+  return response.status === 200 && digestOf(body) === LAYER.digest
+}
+
 for (const [who, { speak, connections = 0 }] of Object.entries(ATTACKS)) {
   test(`mirror gives its members content over TLS, and holds few descriptors, beside ${who}`, () =>
     withMirrors(async ({ start }) => {
-      const flags = { 'swarm-key': Buffer.from(KEY).toString('hex'), 'lookup-timeout': '10s' }
-      const holder = await start(image, flags)
+      const holder = await start(image, FLAGS)
       const descriptors = () => readdirSync(`/proc/${holder.pid}/fd`).length
       const before = descriptors()
       const flood = speak && new Flood(portOf(holder.peer), connections, speak)
@@ -93,15 +101,10 @@ for (const [who, { speak, connections = 0 }] of Object.entries(ATTACKS)) {
       try {
         if (flood !== undefined) await waitFor('strangers are cut off', () => flood.ended > connections)
         // A new mirror, with its own connections and handshakes.
-        const asker = await start(undefined, { ...flags, bootstrap: holder.peer })
-        const pull = async () => {
-          const response = await fetch(`http://${asker.registry}${layerPath(image)}`)
-          const body = new Uint8Array(await response.arrayBuffer())
-          return response.status === 200 && digestOf(body) === LAYER.digest
-        }
-        await waitFor('the layer is found', pull)
+        const asker = await start(undefined, { ...FLAGS, bootstrap: holder.peer })
+        await waitFor('the layer is found', () => pull(asker))
         for (let count = 0; count < PULLS; count++) {
-          assert.ok(await pull())
+          assert.ok(await pull(asker))
           most = Math.max(most, descriptors())
         }
       } finally {
@@ -111,3 +114,19 @@ for (const [who, { speak, connections = 0 }] of Object.entries(ATTACKS)) {
       await waitFor('all are closed again', () => descriptors() <= before + 20)
     }))
 }
+
+test('mirror keeps the connections that it has, while strangers take all new ones that its address may open', () =>
+  withMirrors(async ({ start }) => {
+    // Under TLS, a mirror on Deno keeps none.
+    const plain = { ...FLAGS, 'peer-transfer': 'plain' }
+    const holder = await start(image, plain)
+    const asker = await start(undefined, { ...plain, bootstrap: holder.peer })
+    await waitFor('the layer is found', () => pull(asker))
+    const flood = new Flood(portOf(holder.peer), 250, (socket) => socket.resume(), ['127.0.0.1'])
+    try {
+      await waitFor('strangers are cut off', () => flood.ended > 250)
+      for (let count = 0; count < PULLS; count++) assert.ok(await pull(asker))
+    } finally {
+      flood.end()
+    }
+  }))
