@@ -16,7 +16,7 @@ import { createOwnRecords } from './lookup/known.ts'
 import { type BootstrapEntry, type BootstrapOptions, createBootstrap, type ResolveName } from './members/bootstrap.ts'
 import { type ConnectorOptions, createConnector, type FoundMember } from './members/connector.ts'
 import { createDhtMembers } from './members/dht-members.ts'
-import { Discovery } from './members/discovery.ts'
+import { createDiscovery } from './members/discovery.ts'
 import { createMembership, type Liveness, type MembershipOptions } from './members/membership.ts'
 import { createSeenAddress } from './members/seen-address.ts'
 import { registerSwarmMetrics, type SwarmFigures } from './metrics.ts'
@@ -71,7 +71,7 @@ function createSwarm(
   const waiting = readiness.wait('the swarm is not joined yet')
   const map = new NetworkMap({ ...self, id: node.rpc.idOf(self) })
   const dht = createDhtClient({ rpc: node.rpc, map })
-  const discovery = new Discovery(dht, clock)
+  const discovery = createDiscovery(dht, clock)
   const ownTopicOf = (key: Key) => topicOf(swarmKeys[0], key)
   const topicsOf = (key: Key) => swarmKeys.map((swarmKey) => topicOf(swarmKey, key))
   const replicas = options.announcer?.replicas ?? REPLICAS

@@ -39,167 +39,159 @@ const GUIDES = 4
 /** If a part of the key space has no more nodes than this, its own nodes know all of it. */
 const NEIGHBOURHOOD = 10
 
+export type Discovery = ReturnType<typeof createDiscovery>
+
 /**
  * Keeps the map up to date. It asks nodes that others have named, silent nodes until they answer or are lost, lost nodes now
  * and then, and every known node from time to time. Half of these routine questions are for the neighbourhood of the asked
  * node. The others are for the parts of the key space next to it, or no node would ever name one in another half.
  */
-export class Discovery {
-  readonly #dht: DhtClient
-  readonly #clock: Clock
-  readonly #random: () => number
-  readonly #asked = new Set<DhtNode>()
+export function createDiscovery(dht: DhtClient, clock: Clock = systemClock, random: () => number = Math.random) {
+  const { map } = dht
+  const asked = new Set<DhtNode>()
   /** When each silent node was last asked because it had sent something. */
-  readonly #greeted = new WeakMap<DhtNode, number>()
-  #lookedAt: number
+  const greeted = new WeakMap<DhtNode, number>()
+  let lookedAt = clock.now() - GATHER
   /** The beat at which routine questions are asked next; infinite if no node is known. */
-  #routineAt = Number.POSITIVE_INFINITY
+  let routineAt = Number.POSITIVE_INFINITY
   /** When the next look comes; infinite if none is planned. */
-  #looksAt = Number.POSITIVE_INFINITY
-  #cancel = (): void => undefined
-  #closed = false
-
-  constructor(dht: DhtClient, clock: Clock = systemClock, random: () => number = Math.random) {
-    this.#dht = dht
-    this.#clock = clock
-    this.#random = random
-    this.#lookedAt = clock.now() - GATHER
-    dht.map.listen({
-      named: () => this.#plan(clock.now()),
-      joined: (node) => {
-        // At random, so that no node has to answer all others at once. This node does not ask itself.
-        const isSelf = addressOf(node) === addressOf(dht.map.self)
-        node.exploredAt = isSelf ? Number.POSITIVE_INFINITY : clock.now() - random() * INTERVAL
-        this.#routineAt = Math.min(this.#routineAt, nextBeat(clock, node.exploredAt + INTERVAL))
-        this.#plan(this.#routineAt)
-      },
-      silent: (node) => this.#plan(dueAt(node)),
-      left: () => this.#plan(dht.map.lostDueAt),
-    })
-  }
-
-  /**
-   * Asks these nodes now, and those that they name, until no new one is named or the signal aborts. It asks a few at a time, in
-   * random order: there may be thousands of names, and thousands of nodes that start at once with the same names.
-   */
-  async explore(nodes: readonly DhtNode[], signal: AbortSignal): Promise<void> {
-    const { map } = this.#dht
-    const order = nodes.map((node) => ({ node, at: Number(map.isLost(node)) + this.#random() }))
-    const waiting = order.sort((a, b) => b.at - a.at).map(({ node }) => node)
-    const parts: { readonly node: DhtNode; readonly bit: number }[] = []
-    let guides = 0
-    const askNext = (): Promise<void> | undefined => {
-      const part = parts.pop()
-      if (part !== undefined) return this.#ask(part.node, part.bit)
-      let node = waiting.pop()
-      // It may have become known meanwhile.
-      while (node !== undefined && map.get(node) !== undefined) node = waiting.pop()
-      node ??= map.takeNamed(1)[0]
-      return node && this.#ask(node).then(() => welcome(node))
-    }
-    const welcome = (node: DhtNode) => {
-      if (guides >= GUIDES || map.get(node) === undefined || addressOf(node) === addressOf(map.self)) return
-      guides++
-      for (let bit = 0; bit < PARTS; bit++) parts.push({ node, bit })
-    }
-    const end = Promise.withResolvers<void>()
-    let underWay = 0
-    const proceed = () => {
-      while (underWay < PARALLEL && !signal.aborted) {
-        const asked = askNext()
-        if (asked === undefined) break
-        underWay++
-        void asked.then(() => {
-          underWay--
-          proceed()
-        })
-      }
-      if (underWay === 0) end.resolve()
-    }
-    proceed()
-    await end.promise
-  }
-
-  /**
-   * Notes a node that has sent something. Its address may be forged, so it must answer before it counts. A silent node may have
-   * been restarted and is asked at once.
-   */
-  met(address: NodeAddress): void {
-    const { map } = this.#dht
-    const known = map.get(address)
-    if (known === undefined) {
-      map.met(this.#dht.nodeAt(address))
-      return
-    }
-    const now = this.#clock.now()
-    known.heardAt = now
-    if (known.strikes === 0 || now - (this.#greeted.get(known) ?? Number.NEGATIVE_INFINITY) < GREETING) return
-    this.#greeted.set(known, now)
-    void this.#ask(known)
-  }
-
-  close(): void {
-    this.#closed = true
-    this.#cancel()
-  }
+  let looksAt = Number.POSITIVE_INFINITY
+  let cancel = (): void => undefined
+  let closed = false
+  map.listen({
+    named: () => plan(clock.now()),
+    joined: (node) => {
+      // At random, so that no node has to answer all others at once. This node does not ask itself.
+      const isSelf = addressOf(node) === addressOf(map.self)
+      node.exploredAt = isSelf ? Number.POSITIVE_INFINITY : clock.now() - random() * INTERVAL
+      routineAt = Math.min(routineAt, nextBeat(clock, node.exploredAt + INTERVAL))
+      plan(routineAt)
+    },
+    silent: (node) => plan(dueAt(node)),
+    left: () => plan(map.lostDueAt),
+  })
 
   /** How many more questions may be sent now. */
-  get #room(): number {
-    return Math.max((this.#dht.isSlow ? FEW : PARALLEL) - this.#asked.size, 0)
+  function room(): number {
+    return Math.max((dht.isSlow ? FEW : PARALLEL) - asked.size, 0)
   }
 
   /** Plans a look for nodes to ask, at that time at the latest. */
-  #plan(at: number): void {
-    const looksAt = Math.max(at, this.#lookedAt + GATHER)
-    if (this.#closed || looksAt >= this.#looksAt) return
-    this.#cancel()
-    this.#looksAt = looksAt
-    this.#cancel = this.#clock.after(Math.max(looksAt - this.#clock.now(), 0), () => this.#look())
+  function plan(at: number): void {
+    const next = Math.max(at, lookedAt + GATHER)
+    if (closed || next >= looksAt) return
+    cancel()
+    looksAt = next
+    cancel = clock.after(Math.max(next - clock.now(), 0), look)
   }
 
-  #look(): void {
-    const { map } = this.#dht
-    const now = this.#clock.now()
-    this.#lookedAt = now
-    this.#looksAt = Number.POSITIVE_INFINITY
-    const silent = map.suspects().filter((node) => !this.#asked.has(node))
-    for (const node of silent.filter((one) => dueAt(one) <= now).slice(0, this.#room)) void this.#ask(node)
-    for (const node of map.takeNamed(this.#room)) void this.#ask(node)
-    for (const node of map.dueLost(now, this.#room)) void this.#ask(node).then(() => this.#plan(map.lostDueAt))
-    if (now >= this.#routineAt - EARLY) this.#askRoutine(now)
-    const left = silent.filter((node) => !this.#asked.has(node))
-    this.#plan(Math.min(this.#routineAt, map.lostDueAt, ...left.map(dueAt)))
-    if (map.unexplored > 0) this.#plan(now)
+  function look(): void {
+    const now = clock.now()
+    lookedAt = now
+    looksAt = Number.POSITIVE_INFINITY
+    const silent = map.suspects().filter((node) => !asked.has(node))
+    for (const node of silent.filter((one) => dueAt(one) <= now).slice(0, room())) void ask(node)
+    for (const node of map.takeNamed(room())) void ask(node)
+    for (const node of map.dueLost(now, room())) void ask(node).then(() => plan(map.lostDueAt))
+    if (now >= routineAt - EARLY) askRoutine(now)
+    const left = silent.filter((node) => !asked.has(node))
+    plan(Math.min(routineAt, map.lostDueAt, ...left.map(dueAt)))
+    if (map.unexplored > 0) plan(now)
   }
 
   /** Asks the nodes that are due to be asked again, those that were asked longest ago first. */
-  #askRoutine(now: number): void {
-    const at = this.#routineAt
-    const nodes = [...this.#dht.map.nodes()].sort((a, b) => a.exploredAt - b.exploredAt)
-    const due = nodes.filter((node) => node.exploredAt <= at - INTERVAL && !this.#asked.has(node))
-    for (const node of due.slice(0, this.#dht.isSlow ? Math.min(SLOW_ROUTINE, this.#room) : this.#room)) {
+  function askRoutine(now: number): void {
+    const at = routineAt
+    const nodes = [...map.nodes()].sort((a, b) => a.exploredAt - b.exploredAt)
+    const due = nodes.filter((node) => node.exploredAt <= at - INTERVAL && !asked.has(node))
+    for (const node of due.slice(0, dht.isSlow ? Math.min(SLOW_ROUTINE, room()) : room())) {
       node.exploredAt = at
-      void this.#ask(node, this.#part())
+      void ask(node, partToAsk())
     }
     const oldest = nodes.reduce((least, { exploredAt }) => Math.min(least, exploredAt), Number.POSITIVE_INFINITY)
-    this.#routineAt = nextBeat(this.#clock, Math.max(oldest + INTERVAL, now + BEAT / 2))
+    routineAt = nextBeat(clock, Math.max(oldest + INTERVAL, now + BEAT / 2))
   }
 
   /** The part of the key space to ask for, in a swarm of this size; `undefined` for the node's own neighbourhood. */
-  #part(): number | undefined {
-    const parts = Math.ceil(Math.log2(Math.max(this.#dht.map.others / NEIGHBOURHOOD, 1)))
-    return parts === 0 || this.#random() < 0.5 ? undefined : Math.floor(this.#random() * parts)
+  function partToAsk(): number | undefined {
+    const parts = Math.ceil(Math.log2(Math.max(map.others / NEIGHBOURHOOD, 1)))
+    return parts === 0 || random() < 0.5 ? undefined : Math.floor(random() * parts)
   }
 
   /** @param bit the first bit in which nodes of the wanted part differ from the node; missing for its own neighbourhood */
-  async #ask(node: DhtNode, bit?: number): Promise<void> {
-    this.#asked.add(node)
+  async function ask(node: DhtNode, bit?: number): Promise<void> {
+    asked.add(node)
     const target = Uint8Array.from(node.id)
     if (bit !== undefined) target[bit >> 3] = (target[bit >> 3] ?? 0) ^ (0x80 >> (bit & 7))
-    await this.#dht.ask(node, target)
-    this.#asked.delete(node)
-    const known = this.#dht.map.get(node)
-    if (known !== undefined && known.strikes > 0) this.#plan(dueAt(known))
+    await dht.ask(node, target)
+    asked.delete(node)
+    const known = map.get(node)
+    if (known !== undefined && known.strikes > 0) plan(dueAt(known))
+  }
+
+  return {
+    /**
+     * Asks these nodes now, and those that they name, until no new one is named or the signal aborts. It asks a few at a time, in
+     * random order: there may be thousands of names, and thousands of nodes that start at once with the same names.
+     */
+    async explore(nodes: readonly DhtNode[], signal: AbortSignal): Promise<void> {
+      const order = nodes.map((node) => ({ node, at: Number(map.isLost(node)) + random() }))
+      const waiting = order.sort((a, b) => b.at - a.at).map(({ node }) => node)
+      const parts: { readonly node: DhtNode; readonly bit: number }[] = []
+      let guides = 0
+      const askNext = (): Promise<void> | undefined => {
+        const part = parts.pop()
+        if (part !== undefined) return ask(part.node, part.bit)
+        let node = waiting.pop()
+        // It may have become known meanwhile.
+        while (node !== undefined && map.get(node) !== undefined) node = waiting.pop()
+        node ??= map.takeNamed(1)[0]
+        return node && ask(node).then(() => welcome(node))
+      }
+      const welcome = (node: DhtNode) => {
+        if (guides >= GUIDES || map.get(node) === undefined || addressOf(node) === addressOf(map.self)) return
+        guides++
+        for (let bit = 0; bit < PARTS; bit++) parts.push({ node, bit })
+      }
+      const end = Promise.withResolvers<void>()
+      let underWay = 0
+      const proceed = () => {
+        while (underWay < PARALLEL && !signal.aborted) {
+          const answered = askNext()
+          if (answered === undefined) break
+          underWay++
+          void answered.then(() => {
+            underWay--
+            proceed()
+          })
+        }
+        if (underWay === 0) end.resolve()
+      }
+      proceed()
+      await end.promise
+    },
+
+    /**
+     * Notes a node that has sent something. Its address may be forged, so it must answer before it counts. A silent node may have
+     * been restarted and is asked at once.
+     */
+    met(address: NodeAddress): void {
+      const known = map.get(address)
+      if (known === undefined) {
+        map.met(dht.nodeAt(address))
+        return
+      }
+      const now = clock.now()
+      known.heardAt = now
+      if (known.strikes === 0 || now - (greeted.get(known) ?? Number.NEGATIVE_INFINITY) < GREETING) return
+      greeted.set(known, now)
+      void ask(known)
+    },
+
+    close(): void {
+      closed = true
+      cancel()
+    },
   }
 }
 

@@ -8,7 +8,7 @@ import { type AnnouncerOptions, createAnnouncer, REPLICAS } from '../../../../li
 import { createDhtClient } from '../../../../lib/swarm/dht/client.ts'
 import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
 import { MOST_TOPICS } from '../../../../lib/swarm/dht/rpc.ts'
-import { Discovery } from '../../../../lib/swarm/members/discovery.ts'
+import { createDiscovery } from '../../../../lib/swarm/members/discovery.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
 import { LATENCY, SimulatedDht, seeded } from '../../../doubles/simulated-dht.ts'
 import { never } from '../../../fixtures/layout.ts'
@@ -28,7 +28,7 @@ async function simulation(others: number, options: AnnouncerOptions = {}, seed =
   for (let port = 2; port < others + 2; port++) dht.start(port)
   const map = new NetworkMap(self)
   const client = createDhtClient({ rpc: dht.rpc(self), map, clock })
-  const discovery = new Discovery(client, clock, random)
+  const discovery = createDiscovery(client, clock, random)
   const { log, lines } = createLogRecorder()
   const announcer = createAnnouncer({ log, dht: client, topicOf, clock, random }, options)
   const explored = discovery.explore([self], never)
@@ -405,7 +405,7 @@ test('Announcer settles even if all nodes announce at once on a machine that is 
   const swarm = nodes.map((self) => {
     const map = new NetworkMap(self)
     const client = createDhtClient({ rpc: dht.rpc(self), map, clock })
-    const discovery = new Discovery(client, clock, random)
+    const discovery = createDiscovery(client, clock, random)
     map.listen({ left: ({ port }) => left.push(port) })
     return {
       self,

@@ -4,7 +4,7 @@ import b4a from 'b4a'
 import fc from 'fast-check'
 import { createDhtClient } from '../../../../lib/swarm/dht/client.ts'
 import { type KnownNode, NetworkMap, type NetworkMapOptions } from '../../../../lib/swarm/dht/network-map.ts'
-import { Discovery } from '../../../../lib/swarm/members/discovery.ts'
+import { createDiscovery } from '../../../../lib/swarm/members/discovery.ts'
 import { compareDistance, prefixDistance, prefixOf } from '../../../../lib/swarm/node.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
 import { idOf, SimulatedDht, seeded } from '../../../doubles/simulated-dht.ts'
@@ -144,7 +144,7 @@ async function discovering(nodes: number) {
   for (let port = 2; port <= nodes; port++) dht.start(port)
   const map = new NetworkMap(self)
   const client = createDhtClient({ rpc: dht.rpc(self), map, clock })
-  const discovery = new Discovery(client, clock, random)
+  const discovery = createDiscovery(client, clock, random)
   return { clock, dht, map, client, discovery }
 }
 

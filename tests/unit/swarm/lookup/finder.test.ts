@@ -5,7 +5,7 @@ import { createDhtClient } from '../../../../lib/swarm/dht/client.ts'
 import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
 import type { DhtNode } from '../../../../lib/swarm/dht/rpc.ts'
 import { createFinder } from '../../../../lib/swarm/lookup/finder.ts'
-import { Discovery } from '../../../../lib/swarm/members/discovery.ts'
+import { createDiscovery } from '../../../../lib/swarm/members/discovery.ts'
 import type { NodeAddress } from '../../../../lib/swarm/node.ts'
 import { topicOf } from '../../../../lib/swarm/topic.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
@@ -25,7 +25,7 @@ async function finding(others: number, explore = true) {
   for (let port = 2; port < others + 2; port++) dht.start(port)
   const map = new NetworkMap(self)
   const client = createDhtClient({ rpc: dht.rpc(self), map, clock })
-  const discovery = new Discovery(client, clock, random)
+  const discovery = createDiscovery(client, clock, random)
   const topicsOf = (key: Key) => [SWARM_KEY, OLD_KEY].map((swarmKey) => topicOf(swarmKey, key))
   const own = new Map<string, readonly NodeAddress[]>()
   const finder = createFinder({ dht: client, topicsOf, own: (topic) => own.get(topic.toString()), clock }, 8)
