@@ -39,11 +39,8 @@ export function bytesOf(
   const supply = supplyOf(transfer, descriptor, span, first, before)
   const givers = () => distinct([...before, ...transfer.givers])
   const ended = async (ending: Ending) => {
-    if (ending === 'corrupt') {
-      const all = givers()
-      if (all.some(({ isArriving }) => isArriving === true)) flight.wrong(descriptor.digest)
-      await transfer.blame(descriptor, all)
-    }
+    if (ending === 'corrupt' && supply.hasFollowed()) flight.wrong(descriptor.digest)
+    if (ending === 'corrupt') await transfer.blame(descriptor, givers())
     transfer.finish(ending)
   }
   const length = span.end - span.start
@@ -52,6 +49,11 @@ export function bytesOf(
   const source = verified(isSmall ? inOneChunk(supply, length, clock) : supply, length, verifier, ended)
   const passed = isManifest ? undefined : passing?.(descriptor.digest, span.start, length, source)
   return { source: passed ?? source, givers }
+}
+
+/** `hasFollowed`: whether this node has followed a peer for any of the bytes. */
+interface Supply extends ByteSource {
+  readonly hasFollowed: () => boolean
 }
 
 /**
@@ -64,7 +66,7 @@ function supplyOf(
   { start, end }: Span,
   first: BegunSpan | Source | undefined,
   before: readonly Peer[],
-): ByteSource {
+): Supply {
   const { dependencies, options, search, target, key } = transfer
   const { flight, known, metrics, log, clock, address } = dependencies
   const { digest, size } = descriptor
@@ -77,6 +79,7 @@ function supplyOf(
   let pieces: Pieces | undefined
   /** The peer that this node follows, if it follows one. */
   let parent: Peer | undefined
+  let hasFollowed = false
   let isCancelled = false
 
   /** Asks a peer that may have the bytes for a span of them. */
@@ -121,6 +124,7 @@ function supplyOf(
   const follow = (peer: Peer): ByteSource => {
     const span = { start: offset, end }
     parent = peer
+    hasFollowed = true
     log.info('following', { key, parent, offset })
     const attempt = transfer.attempt(peer)
     if (attempt !== undefined) attempt.isArriving = true
@@ -178,6 +182,7 @@ function supplyOf(
   transfer.excludes = (peer) => (peer.isArriving === true ? lost.has(addressOf(peer)) : pieces?.uses(peer) === true)
   let body = first === undefined || isBegun ? piecesFrom(undefined, first) : follow(first)
   return {
+    hasFollowed: () => hasFollowed,
     async next() {
       const since = clock.now()
       while (offset < end) {

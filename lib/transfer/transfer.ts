@@ -45,7 +45,7 @@ export class Transfer implements PiecesTold {
   /** Whether a peer that may have the content, or be getting it, is of no use now. */
   excludes: (peer: Source) => boolean = () => false
   readonly #startedAt: number
-  /** The peers that gave something, by their addresses, as they were and in the order in which they began. */
+  /** The peers that gave something, by their addresses, in the order in which they began. */
   readonly #given = new Map<string, Source>()
   /** The report of the transfer. */
   readonly #told: Transferred & { readonly attempts: Attempt[] } = { startedAt: Date.now(), bytes: 0, attempts: [] }
@@ -80,7 +80,7 @@ export class Transfer implements PiecesTold {
   gave(peer: Peer, bytes: number): void {
     const { known, metrics } = this.dependencies
     if (bytes > 0) known.of(peer).gave()
-    if (!this.#given.has(addressOf(peer))) this.#given.set(addressOf(peer), peer)
+    this.#given.set(addressOf(peer), peer)
     this.#told.bytes += bytes
     const attempt = this.attempt(peer)
     if (attempt !== undefined) Object.assign(attempt, { bytes: attempt.bytes + bytes, to: this.#age })
