@@ -44,6 +44,13 @@ export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal)
   return await Promise.race([promise, aborted])
 }
 
+/** The promise's value; `undefined` if the signal aborts first. For work that cannot be stopped. */
+export async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  const { promise: aborted, resolve } = Promise.withResolvers<undefined>()
+  using _ = onAbort(signal, () => resolve(undefined))
+  return await Promise.race([promise, aborted])
+}
+
 /**
  * Waits until the clock says `time`.
  *

@@ -1,4 +1,4 @@
-import { unlessAborted } from './abort.ts'
+import { orAborted } from './abort.ts'
 import { type Clock, systemClock } from './clock.ts'
 import type { Admission, NewcomerBounds } from './listener.ts'
 import { OPEN_FILES_LIMIT } from './runtime.ts'
@@ -166,7 +166,7 @@ export class ServerConnections {
    */
   async drain(signal: AbortSignal): Promise<number> {
     while (this.#exchanges.size > 0 && !signal.aborted) {
-      await unlessAborted(Promise.all(this.#exchanges.values()), signal).catch(() => undefined)
+      await orAborted(Promise.all(this.#exchanges.values()), signal)
     }
     const cut = this.#exchanges.size
     for (const connection of this.#connections) this.#end(connection)

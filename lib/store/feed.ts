@@ -1,5 +1,5 @@
 import type { Key } from '../oci/key.ts'
-import { unlessAborted } from '../platform/abort.ts'
+import { orAborted } from '../platform/abort.ts'
 import type { ContentChange } from './store.ts'
 
 /** The changes that a watcher has not got yet: true for an added key, false for a removed one. */
@@ -48,8 +48,7 @@ export class ContentFeed {
     try {
       yield { added: [...this.#held], removed: [] }
       while (!this.#closed && !signal.aborted) {
-        // An abort ends the loop.
-        if (pending.size === 0) await unlessAborted(this.#changed.promise, signal).catch(() => undefined)
+        if (pending.size === 0) await orAborted(this.#changed.promise, signal)
         else yield take(pending)
       }
     } finally {

@@ -8,7 +8,7 @@ import { MANIFEST_SIZE_LIMIT, OCTET_STREAM } from '../../oci/media-type.ts'
 import type { Policy } from '../../oci/policy.ts'
 import { lengthOf } from '../../oci/range.ts'
 import { formatReference } from '../../oci/reference.ts'
-import { unlessAborted } from '../../platform/abort.ts'
+import { orAborted } from '../../platform/abort.ts'
 import { BoundedMap } from '../../platform/bounded-map.ts'
 import { FileSource } from '../../platform/file-source.ts'
 import { exactSource } from '../../store/exact-source.ts'
@@ -295,7 +295,7 @@ export function createContainerdStore(
 
     async *watch(signal) {
       // An abort ends the feed's watch at once.
-      await unlessAborted(answered, signal).catch(() => undefined)
+      await orAborted(answered, signal)
       yield* feed.watch(signal)
     },
 

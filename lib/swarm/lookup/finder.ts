@@ -1,5 +1,5 @@
 import type { Key } from '../../oci/key.ts'
-import { unlessAborted } from '../../platform/abort.ts'
+import { orAborted } from '../../platform/abort.ts'
 import { addressOf } from '../../platform/address.ts'
 import { BoundedMap } from '../../platform/bounded-map.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
@@ -150,7 +150,7 @@ class SharedList<T> {
     for (let at = 0; !signal.aborted; ) {
       if (at < this.#items.length) yield this.#items[at++] as T
       else if (this.#ended) return
-      else await unlessAborted(this.#news.promise, signal).catch(() => undefined)
+      else await orAborted(this.#news.promise, signal)
     }
   }
 

@@ -1,6 +1,6 @@
 import type { Logger } from '../../observe/log.ts'
 import type { Key } from '../../oci/key.ts'
-import { unlessAborted } from '../../platform/abort.ts'
+import { orAborted } from '../../platform/abort.ts'
 import { addressOf } from '../../platform/address.ts'
 import type { NetworkMap } from '../dht/network-map.ts'
 import type { DhtRpc } from '../dht/rpc.ts'
@@ -36,8 +36,7 @@ export function createDhtMembers({ log, map, topicOf, rpc }: DhtMembersDependenc
     async ask(peer: Peer, question: Uint8Array, signal: AbortSignal): Promise<Uint8Array | undefined> {
       checkLength(question)
       if (signal.aborted) return undefined
-      const answer = rpc.question(peer, question, ANSWER_TIMEOUT)
-      return await unlessAborted(answer, signal).catch(() => undefined)
+      return await orAborted(rpc.question(peer, question, ANSWER_TIMEOUT), signal)
     },
 
     answer(answerer: Answerer): void {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { bounded, onAbort, unlessAborted } from '../../../lib/platform/abort.ts'
+import { bounded, onAbort, orAborted, unlessAborted } from '../../../lib/platform/abort.ts'
 
 const never = new Promise<never>(() => undefined)
 
@@ -48,4 +48,14 @@ test('unlessAborted returns the value of the promise, or throws the reason of th
   const waiting = unlessAborted(never, controller.signal)
   controller.abort(reason)
   await assert.rejects(waiting, reason)
+})
+
+test('orAborted returns the value of the promise, or nothing once the signal aborts, and hides no failure', async () => {
+  const controller = new AbortController()
+  assert.equal(await orAborted(Promise.resolve(1), controller.signal), 1)
+  await assert.rejects(orAborted(Promise.reject(new Error('failed')), controller.signal), /failed/)
+  const waiting = orAborted(never, controller.signal)
+  controller.abort()
+  assert.equal(await waiting, undefined)
+  assert.equal(await orAborted(never, controller.signal), undefined)
 })
