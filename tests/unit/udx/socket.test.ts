@@ -161,6 +161,12 @@ test('socket closes after its last stream has', async () => {
 
 test('socket and streams carry a megabyte between two instances', async () => {
   const [one, two] = [new UDX(), new UDX()]
+  const received = [one, two].map((udx) => {
+    const packets: Uint8Array[] = []
+    const receive = udx.receive.bind(udx)
+    udx.receive = (socket, packet, ...from) => packets.push(packet) > 0 && receive(socket, packet, ...from)
+    return packets
+  })
   const [a, from] = bound(one)
   const [b, to] = bound(two)
   const sender = one.createStream(1)
@@ -180,5 +186,6 @@ test('socket and streams carry a megabyte between two instances', async () => {
   receiver.end(undefined)
   await closed
   await Promise.all([a.close(), b.close()])
+  for (const packets of received) assert.ok(packets.length > 5)
   for (const { streams } of [one, two]) assert.equal(streams.size, 0)
 })
