@@ -102,28 +102,28 @@ export function fromArrival(followers: Followers): DoorMiddleware {
     const arrival = followers.arrivals.arriving(digest)
     const requested = parseRange(rangeHeaderOf(target, request) ?? null, arrival?.size ?? 0)
     const range = requested.kind === 'part' ? requested.range : undefined
-    const place =
-      arrival?.size !== undefined &&
-      requested.kind !== 'unsatisfiable' &&
-      (await hasByte(arrival, range?.start ?? 0, request.signal)) &&
-      followers.follow(digest, follower)
-    if (arrival?.size === undefined || !place) {
+    const start = range?.start ?? 0
+    const isWanted = arrival?.size !== undefined && requested.kind !== 'unsatisfiable'
+    const place = isWanted ? followers.follow(digest, follower) : undefined
+    if (arrival?.size === undefined || place === undefined || !(await hasByte(arrival, start, request.signal))) {
+      place?.leave()
       arrival?.close()
       return await next()
     }
     const descriptor = { mediaType: OCTET_STREAM, digest, size: arrival.size }
-    const { start, length } =
-      range === undefined ? { start: 0, length: arrival.size } : { start: range.start, length: lengthOf(range) }
+    const length = range === undefined ? arrival.size : lengthOf(range)
     return sourceResponse(bytesOf(arrival, start, length, place), contentHead(c, descriptor, range, 'local'))
   }
 }
 
 /**
- * Whether the byte at that offset is there or comes within {@link WAIT}. The first byte may take as long as the follower waits.
+ * Whether the byte at that offset is there or comes within {@link WAIT}. The first byte may take as long as the follower waits,
+ * but does not come if containerd aborts the download.
  */
 async function hasByte(arrival: Arrival, at: number, signal: AbortSignal): Promise<boolean> {
-  if (at > 0) await bounded(WAIT, signal, (stop) => arrival.grown(at, stop)).catch(() => undefined)
-  return at === 0 || arrival.written > at
+  const grown = at === 0 ? arrival.grown(at, signal) : bounded(WAIT, signal, (stop) => arrival.grown(at, stop))
+  await grown.catch(() => undefined)
+  return arrival.written > at
 }
 
 /** A range of the blob that arrives. It fails when containerd aborts the download. */

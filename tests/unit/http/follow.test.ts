@@ -13,7 +13,7 @@ import { ManualClock } from '../../doubles/manual-clock.ts'
 import { createMemoryStore } from '../../doubles/memory-store.ts'
 import { CREDENTIALS, DOOR, ticketFor } from '../../fixtures/credentials.ts'
 import { makeImage } from '../../fixtures/image.ts'
-import { within } from '../../fixtures/wait.ts'
+import { waitFor, within } from '../../fixtures/wait.ts'
 
 const image = makeImage({ layers: 1, layerSize: 3_000 })
 const layer = image.contents.at(-1) ?? assert.fail('no layer')
@@ -113,6 +113,17 @@ test('peer door ends the body of a follower when the arriving blob is aborted', 
   await reader.cancel().catch(() => undefined)
   // Like a server with a body that fails.
   assert.ok(followers.size <= 1)
+})
+
+test('peer door answers a follower with 404 if the arriving blob is aborted before its first byte', async () => {
+  const { store, ask, followers } = make()
+  const other = makeImage({ layers: 1, seed: 2 }).contents.at(-1) ?? assert.fail('no layer')
+  const writer = store.arrive(other)
+  const asked = ask('10.0.0.2:5001', {}, pathOf(other))
+  await waitFor('the follower to wait', () => followers.size === 1)
+  writer.abort()
+  assert.equal((await within('the answer', asked)).status, 404)
+  assert.equal(followers.size, 0)
 })
 
 test('peer door has one follower for each blob, which may come again', async () => {
