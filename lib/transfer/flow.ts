@@ -138,7 +138,8 @@ export class Flow {
           held.lent++
           const chunk = held.bytes.subarray(offset - held.start, Math.min(end, stop) - held.start)
           offset += chunk.length
-          verifier = held.verifier
+          // It has seen all of the kept chunk.
+          verifier = offset === held.start + held.bytes.length ? held.verifier : undefined
           return chunk
         }
         return await rest.next()

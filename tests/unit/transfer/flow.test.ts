@@ -319,6 +319,20 @@ test('Flow lets a reader rest at the end of its chunk, and go on if its client s
   assert.equal(stays, 1, 'this one has left')
 })
 
+test('Flow lets a reader that rested in the middle of a chunk go on alone with the right bytes', async () => {
+  const clock = new ManualClock()
+  const { flow, attach, alone } = make(CONTENT, 100, true, clock)
+  const resting = flow.attach({ start: 0, end: 1_000 }, 150) ?? assert.fail('not taken on')
+  const fast = attach()
+  await Promise.all([take(resting, 1), take(fast, 1)])
+  assert.equal((await resting.next())?.length, 50)
+  await take(fast, 9)
+  const rest = read(resting)
+  await clock.pass(REST)
+  assert.deepEqual(await within('the rest', rest), Buffer.from(CONTENT.subarray(150)))
+  assert.deepEqual(alone, [{ start: 150, end: 1_000 }])
+})
+
 test('Flow without readers waits for the request for the next chunk, and then ends', async () => {
   const clock = new ManualClock()
   const { flow, raw, attach } = make(CONTENT, WINDOW, true, clock)
