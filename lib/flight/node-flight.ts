@@ -237,8 +237,9 @@ export class NodeFlight implements Flight {
       download.isClaimed = false
       return arrival.size
     }
-    // A node that goes upstream must wait for nobody, because others may wait for it.
-    if (this.#isLed(download)) this.#leaders.forget(download.image)
+    // A node that goes upstream must wait for nobody, because others may wait for it. If it goes there for the rest of a layer, the
+    // leader of the image is lost or slow, and may never ask for the other layers.
+    if (this.#leaders.isAnother(image)) this.#leaders.forget(image)
     download.way = { kind: 'upstream', at }
     if (way.kind === 'peers' && hasBegun) this.#tellProgress(download)
     return undefined

@@ -503,6 +503,20 @@ test('NodeFlight: a node that has begun to get a layer leads for the rest of it,
   assert.equal(await c.pull(content, layer), 'parent 2')
 })
 
+test('NodeFlight: a node that goes upstream for the rest of a layer waits for no leader of the other layers', async () => {
+  const [a, b] = await led(scene())
+  assert.equal(await a.pull(content, layer), '')
+  assert.equal(a.flight.missed(digest, true), undefined)
+  a.writer().write(5)
+  assert.equal(await b.pull(content, layer), 'parent 1')
+  b.writer().write(5)
+  b.flight.left(a.self, digest)
+  assert.equal(b.flight.missed(digest, false), undefined)
+  const other = others[0] ?? assert.fail()
+  assert.equal(await b.pull(other, { ...layer, digest: other.descriptor.digest }), '')
+  assert.equal(b.flight.missed(other.descriptor.digest, true), undefined)
+})
+
 test('NodeFlight: the wait for the turn of a leader is bounded', async () => {
   let skipped = 0
   const clock: Clock = { now: () => systemClock.now() + skipped, after: (ms, run) => systemClock.after(ms, run) }
