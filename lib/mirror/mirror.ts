@@ -25,6 +25,7 @@ import { createTlsIdentity } from '../peers/tls.ts'
 import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import { systemClock } from '../platform/clock.ts'
+import type { Handler } from '../platform/listener.ts'
 import { giveMemoryBack } from '../platform/runtime.ts'
 import type { Address, Settings } from '../settings/settings.ts'
 import { Arrivals } from '../store/arrivals.ts'
@@ -180,21 +181,19 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
       verify: settings.verify === 'on',
     },
   )
-  const upstreams = createNodeUpstreams(settings, { held, metrics, log })
+  const probeDoor = createProbeDoor()
+  const answer: Handler = (request, admission) => probeDoor.fetch(request) ?? registryDoor.fetch(request, admission)
+  const registry = await openDoor('listen', settings.listen, answer, log)
+  parts.defer(() => cut(registry))
+  // With the port that the door got, to tell the mirror's own entry in hosts.toml from upstreams. This comes early enough: no
+  // request comes before the next turn of the event loop.
+  const upstreams = createNodeUpstreams({ ...settings, listen: registry }, { held, metrics, log })
   parts.defer(async () => upstreams.close())
   const registryDoor = createRegistryDoor({
     ...{ store, peers, policy, metrics: httpMetrics, activity, log },
     resolution: { by: settings.resolve, upstreams },
     defaultRegistry: settings['default-registry'],
   })
-  const probeDoor = createProbeDoor()
-  const registry = await openDoor(
-    'listen',
-    settings.listen,
-    (request, admission) => probeDoor.fetch(request) ?? registryDoor.fetch(request, admission),
-    log,
-  )
-  parts.defer(() => cut(registry))
 
   // Checks whether containerd asks this mirror at all.
   const guard =

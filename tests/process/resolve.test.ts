@@ -142,3 +142,15 @@ test('mirror: with --resolve upstream nobody else resolves, also while it is dow
     assert.deepEqual(upstream.asked, [])
     assert.deepEqual((await statusOf(other)).registries, [])
   }))
+
+test('mirror: on any free port, its own entry in hosts.toml is no upstream', () =>
+  withMirrors(async (start, dir) => {
+    const certs = join(dir, 'certs.d')
+    const images = [{ image, names: [`${REGISTRY}/team/app:1`] }]
+    const mirror = await start({ images, flags: ['--resolve', 'fallback', '--certs-dir', certs] })
+    await mkdir(join(certs, REGISTRY), { recursive: true })
+    const lines = ['server = "http://127.0.0.1:1"', `[host."http://${mirror.registry}"]`]
+    await writeFile(join(certs, REGISTRY, 'hosts.toml'), lines.join('\n'))
+    const { status, headers } = await headOf(mirror)
+    assert.deepEqual([status, headers.get('x-swarmirror-resolved')], [200, 'swarm'])
+  }))
