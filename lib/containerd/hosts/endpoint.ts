@@ -12,6 +12,7 @@ export interface Endpoint {
   /** With scheme and path; empty if there is no name. */
   readonly url: string
   readonly capabilities: readonly string[]
+  readonly table: TomlTable
 }
 
 /** The shapes (see {@link shapeOf}) that containerd accepts for the keys that it knows, and the complaint about others. */
@@ -44,7 +45,8 @@ export function readEndpoint(name: string, table: TomlTable, line: number, diale
     throw new HostsError('dial_timeout is not a duration such as "1s"', timeout.line)
   }
   const overridePath = table.get('override_path')?.value === true
-  return { url: name === '' ? '' : endpointUrl(name, overridePath, line), capabilities: capabilitiesOf(table, dialect) }
+  const url = name === '' ? '' : endpointUrl(name, overridePath, line)
+  return { url, capabilities: capabilitiesOf(table, dialect), table }
 }
 
 /** The shape of a value: `s` for a string, `b` for true or false, `[]` around a list, `{}` around a table, `?` for others. */

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { OciError } from '../../oci/error.ts'
 import { parseRegistry } from '../../oci/reference.ts'
 import type { Settings } from '../../settings/settings.ts'
-import { dialectOf } from '../dialect.ts'
+import { type Dialect, dialectOf } from '../dialect.ts'
 import { isProbeDirectory } from '../probe-name.ts'
 import { leadsTo } from './endpoint.ts'
 import { type HostsReader, isRefusal } from './files.ts'
@@ -89,7 +89,7 @@ function isRegistry(name: string): boolean {
 
 /** A directory, and what its hosts.toml means to containerd. */
 type SeenDirectory = { readonly directory: string } & (
-  | (HostsReading & { readonly real: string })
+  | HostsReading
   | { readonly kind: 'absent' }
   /** Something else than a file is in the place of its hosts.toml. */
   | { readonly kind: 'no file' }
@@ -107,11 +107,9 @@ export type HostsView = SeenDirectory & {
 
 /** Reads the hosts.toml that counts for a registry like containerd. */
 export async function viewOf(registry: string, check: HostsCheck, files: HostsReader): Promise<HostsView> {
-  const directories = [...directoriesFor(registry, check.certsDir), join(check.certsDir, DEFAULT_NAMESPACE)]
-  let seen: SeenDirectory | undefined
-  for (const directory of directories) seen ??= await see(directory, check, files)
-  const found = seen ?? { directory: join(check.certsDir, registry), kind: 'absent' }
-  return { ...found, check, registry, file: join(found.directory, HOSTS_FILE), own: ownIn(found, check) }
+  const found = await seenFor(registry, check.certsDir, dialectOf(check.version), files)
+  const own = found.kind === 'hosts' ? found.hosts.find((host) => leadsTo(host, check.mirror.url)) : undefined
+  return { ...found, check, registry, file: join(found.directory, HOSTS_FILE), own }
 }
 
 /** Reads the hosts.toml of every registry with its own directory. */
@@ -132,20 +130,23 @@ export function isWithoutMirror({ kind, own }: HostsView): boolean {
   return kind === 'empty' || (kind === 'hosts' && own === undefined)
 }
 
-/** @returns `undefined` if the directory does not exist */
-async function see(directory: string, check: HostsCheck, files: HostsReader): Promise<SeenDirectory | undefined> {
-  try {
-    const { real, text = '' } = await lookAt(directory, files)
-    if (real === undefined) return undefined
-    return { directory, real, ...readHosts(text, dialectOf(check.version)) }
-  } catch (error) {
-    if (!isRefusal(error)) throw error
-    // containerd cannot read a directory or a pipe either.
-    if (error.code === 'EINVAL') return { directory, kind: 'no file' }
-    return { directory, kind: 'unreadable', reason: error.message }
+/** Looks at the directory that counts for a registry, as a containerd of that dialect. */
+export async function seenFor(
+  registry: string,
+  certsDir: string,
+  dialect: Dialect,
+  files: HostsReader,
+): Promise<SeenDirectory> {
+  for (const directory of [...directoriesFor(registry, certsDir), join(certsDir, DEFAULT_NAMESPACE)]) {
+    try {
+      const { real, text = '' } = await lookAt(directory, files)
+      if (real !== undefined) return { directory, ...readHosts(text, dialect) }
+    } catch (error) {
+      if (!isRefusal(error)) throw error
+      // containerd cannot read a directory or a pipe either.
+      if (error.code === 'EINVAL') return { directory, kind: 'no file' }
+      return { directory, kind: 'unreadable', reason: error.message }
+    }
   }
-}
-
-function ownIn(seen: SeenDirectory, { mirror: { url } }: HostsCheck): HostEntry | undefined {
-  return seen.kind === 'hosts' ? seen.hosts.find((host) => leadsTo(host, url)) : undefined
+  return { directory: join(certsDir, registry), kind: 'absent' }
 }

@@ -66,7 +66,7 @@ function read(text: string, dialect: Dialect): HostsReading {
   return {
     kind: 'hosts',
     hosts: asked.map(({ name, line }) => entryOf(name, line)),
-    server: { name: server.value, ...upstream, line: server.line },
+    server: { name: server.value, ...upstream, line: server.line, table: root },
   }
 }
 
