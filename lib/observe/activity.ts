@@ -1,10 +1,9 @@
 import { type Descriptor, type Digest, isDigest } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
 import { OCTET_STREAM } from '../oci/media-type.ts'
-import type { BlobTarget, ManifestTarget } from '../oci/path.ts'
+import { type ContentTarget, tagNamed } from '../oci/path.ts'
+import { formatReference } from '../oci/reference.ts'
 import { BoundedMap } from '../platform/bounded-map.ts'
-
-type Target = ManifestTarget | BlobTarget
 
 /** Where the content of an answer came from. `none`: no node had it, so containerd asks upstream. */
 export const SOURCES = ['local', 'peer', 'none'] as const
@@ -12,7 +11,7 @@ export type PartSource = (typeof SOURCES)[number]
 
 /** An answer of the registry door, at the moment of its head. */
 export interface Answered {
-  readonly target: Target
+  readonly target: ContentTarget
   readonly source: PartSource
   /** Bytes of content that the head declares. */
   readonly bytes: number
@@ -59,7 +58,7 @@ export interface Transferred {
 export interface PullPart {
   /** The digest, or `registry/repository:tag`. */
   readonly key: string
-  readonly kind: Target['kind']
+  readonly kind: ContentTarget['kind']
   /**
    * When containerd asked for it, and when containerd had all of it, in milliseconds since 1970. `endedAt` is missing until
    * then.
@@ -186,7 +185,7 @@ export class Activity {
    * Notes a transfer. Call it twice: when the transfer begins, and when it has its outcome, perhaps long after the answer's
    * head.
    */
-  transferred(target: Target, transfer: Transferred): void {
+  transferred(target: ContentTarget, transfer: Transferred): void {
     const { bytes, outcome } = transfer
     if (outcome === undefined) {
       const part = this.#partOf(this.#pullOf(target), target)
@@ -257,7 +256,7 @@ export class Activity {
    *
    * @param ago milliseconds since the request came
    */
-  #partOf(pull: Growing, target: Target, ago = 0): GrowingPart | undefined {
+  #partOf(pull: Growing, target: ContentTarget, ago = 0): GrowingPart | undefined {
     const now = this.#options.now()
     pull.lastAt = now
     const key = targetKey(target)
@@ -280,11 +279,12 @@ export class Activity {
     return Object.assign(known, fresh())
   }
 
-  #pullOf(target: Target): Growing {
+  #pullOf(target: ContentTarget): Growing {
     const { pulls, quiet, now } = this.#options
-    const repository = repositoryOf(target)
-    const tag = target.kind === 'manifest' && 'tag' in target.reference ? target.reference.tag : undefined
-    const name = tag === undefined ? nameOf(repository, target) : `${repository}:${tag}`
+    const repository = `${target.registry}/${target.repository}`
+    const tag = tagNamed(target)?.tag
+    // A pull by digest is named after its first manifest.
+    const name = target.kind === 'blob' ? repository : formatReference({ ...target, ...target.reference })
     const open = this.#pulls.find(
       (pull) =>
         pull.repository === repository &&
@@ -320,14 +320,4 @@ function isUnderWay({ source, endedAt, transfers }: PullPart): boolean {
 /** Whether the transfer gave less than it had promised, or wrong content. */
 function isBroken({ outcome }: Transferred): boolean {
   return outcome === 'failed' || outcome === 'corrupt'
-}
-
-function repositoryOf({ registry, repository }: Target): string {
-  return `${registry}/${repository}`
-}
-
-/** A pull by digest is named after its first manifest. */
-function nameOf(repository: string, target: Target): string {
-  if (target.kind === 'blob' || 'tag' in target.reference) return repository
-  return `${repository}@${target.reference.digest}`
 }
