@@ -1,10 +1,10 @@
 import { readFileSync, statSync } from 'node:fs'
 import * as v from 'valibot'
 import { escaped } from '../observe/log.ts'
+import { isLoopback } from '../platform/address.ts'
 import {
   type Address,
   ConfigurationError,
-  isLoopback,
   SETTINGS,
   type SettingDeclaration,
   type SettingName,

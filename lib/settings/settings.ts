@@ -297,11 +297,6 @@ export class ConfigurationError extends Error {
   }
 }
 
-/** Whether an address or name is reachable only from this machine. */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
-}
-
 /** The host for a URL. A door on every address can be reached on loopback. */
 export function hostOf(host: string): string {
   if (host === '0.0.0.0') return '127.0.0.1'

@@ -1,4 +1,5 @@
 import { BlockList, isIP, isIPv6 } from 'node:net'
+import { isLoopback } from '../platform/address.ts'
 
 /** The values of HTTP_PROXY, HTTPS_PROXY and NO_PROXY. */
 export interface ProxySettings {
@@ -19,7 +20,7 @@ export function createProxyChoice({ http, https, except = '' }: ProxySettings): 
     const proxy = proxies[url.protocol as keyof typeof proxies]
     const host = bare(url.hostname)
     const port = url.port || (url.protocol === 'https:' ? '443' : '80')
-    const isDirect = host === 'localhost' || isLoopback(host) || exceptions.some((matches) => matches(host, port))
+    const isDirect = isLoopback(host) || exceptions.some((matches) => matches(host, port))
     return isDirect ? undefined : proxy
   }
 }
@@ -52,10 +53,6 @@ function inNetwork(network: string, bits: number): Exception {
   const list = new BlockList()
   list.addSubnet(network, bits, family)
   return (host) => isIP(host) !== 0 && list.check(host, isIPv6(host) ? 'ipv6' : 'ipv4')
-}
-
-function isLoopback(host: string): boolean {
-  return host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }
 
 /** An IPv6 address without its brackets. */

@@ -9,7 +9,7 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   http: ['upstream', 'transfer', 'peers', 'store', 'platform', 'observe', 'oci'],
   page: ['http', 'upstream', 'transfer', 'peers', 'swarm', 'store', 'platform', 'observe', 'oci'],
   containerd: ['settings', 'upstream', 'store', 'platform', 'observe', 'toml', 'oci', 'proto'],
-  settings: ['swarm', 'observe', 'oci'],
+  settings: ['swarm', 'platform', 'observe', 'oci'],
   upstream: ['platform', 'observe'],
   transfer: ['flight', 'peers', 'swarm', 'platform', 'observe', 'oci'],
   flight: ['swarm', 'store', 'platform', 'observe', 'oci'],

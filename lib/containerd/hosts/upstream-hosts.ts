@@ -1,7 +1,9 @@
 import { join, resolve } from 'node:path'
 import { DEFAULT_REGISTRY } from '../../oci/reference.ts'
+import { isLoopback } from '../../platform/address.ts'
 import { listOf, type TomlEntry } from '../../toml/toml.ts'
 import type { UpstreamHost } from '../../upstream/probe.ts'
+import { bare } from '../../upstream/proxy.ts'
 import type { UpstreamPlace } from '../../upstream/upstreams.ts'
 import { NEWEST } from '../dialect.ts'
 import { type Endpoint, leadsTo } from './endpoint.ts'
@@ -40,10 +42,10 @@ export async function upstreamPlaceOf(
   }
 }
 
-/** Where containerd asks for a registry without a hosts.toml. */
+/** Where containerd asks for a registry without a hosts.toml: by HTTP on this machine. */
 function addressOfRegistry(registry: string): string {
   const host = registry === DEFAULT_REGISTRY ? 'registry-1.docker.io' : registry
-  return `${isLocal(registry) ? 'http' : 'https'}://${host}/v2`
+  return `${isLoopback(bare(registry.replace(/:\d+$/, ''))) ? 'http' : 'https'}://${host}/v2`
 }
 
 /** A host with the certificates that its table names, if they exist. */
@@ -79,12 +81,6 @@ function unlessRefused(error: unknown): undefined {
 /** The items of a list, or a single value in its place. */
 function listed(entry: TomlEntry | undefined): readonly TomlEntry[] {
   return entry === undefined ? [] : (listOf(entry) ?? [entry])
-}
-
-/** A registry that containerd asks by HTTP. */
-function isLocal(registry: string): boolean {
-  const host = registry.startsWith('[') ? registry.slice(0, registry.indexOf(']') + 1) : registry.replace(/:\d+$/, '')
-  return host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host)
 }
 
 /**
