@@ -15,7 +15,7 @@ export interface FlightFigures {
 
 /** @param figures called whenever the metrics are read */
 export function createFlightMetrics(
-  { counter, counters, histogram, gaugeFrom }: Metrics,
+  { counter, counters, histograms, gaugeFrom }: Metrics,
   figures: () => FlightFigures,
 ) {
   gaugeFrom('flight_kept', 'Claims that this node keeps: which node is getting which digest.', () => figures().kept)
@@ -36,10 +36,11 @@ export function createFlightMetrics(
         outcome: ['complete', 'aborted'],
       },
     ),
-    crowds: histogram(
+    crowds: histograms(
       'flight_crowd',
       'How many other nodes were getting the same content when this one began to follow.',
       [1, 2, 4, 8, 16, 32, 64],
+      {},
     ),
     left: counter('flight_left_total', 'Nodes that this one was to get content from, and gave up.'),
     moved: counter('flight_moved_total', 'How often a keeper has moved this node, as it followed, to a better one.'),

@@ -141,7 +141,7 @@ export class NodeFlight implements Flight {
       placing = await this.#led(download, placing, stop.signal)
       // This comes last, for when the holders have just removed it.
       if (mayFollow && placing?.parent !== undefined && !signal.aborted) {
-        this.#metrics.crowds.observe(placing.crowd)
+        this.#metrics.crowds.observe({}, placing.crowd)
         yield download.follow(placing.parent)
       }
     } finally {

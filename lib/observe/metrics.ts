@@ -117,18 +117,31 @@ export function createMetrics() {
       }
     },
 
-    histogram(name: string, help: string, buckets: readonly number[]) {
-      const { series, observe } = distribution(buckets, [])
-      register('histogram', name, help, {}, series)
-      observe({})
-      return { observe: (value: number): void => observe({}, value) }
-    },
-
+    /** Counts how many observed values are up to each bound. */
     histograms<Known extends KnownLabels>(name: string, help: string, buckets: readonly number[], known: Known) {
-      const { series, observe } = distribution(buckets, Object.keys(known))
-      register('histogram', name, help, known, series)
-      for (const labels of combinations(known)) observe(labels)
-      return { observe: (labels: LabelsOf<Known>, value: number): void => observe(labels, value) }
+      const series = new Series(Object.keys(known), () => ({ counts: buckets.map(() => 0), sum: 0, count: 0 }))
+      register('histogram', name, help, known, function* (full) {
+        for (const { labels, value } of series.all) {
+          let upTo = 0
+          for (const [index, bound] of buckets.entries()) {
+            upTo += value.counts[index] ?? 0
+            yield `${full}_bucket${textOf({ le: String(bound), ...labels })} ${upTo}`
+          }
+          yield `${full}_bucket${textOf({ le: '+Inf', ...labels })} ${value.count}`
+          yield `${full}_sum${textOf(labels)} ${value.sum}`
+          yield `${full}_count${textOf(labels)} ${value.count}`
+        }
+      })
+      for (const labels of combinations(known)) series.at(labels)
+      return {
+        observe(labels: LabelsOf<Known>, observed: number): void {
+          const { value } = series.at(labels)
+          const bucket = buckets.findIndex((bound) => observed <= bound)
+          if (bucket >= 0) value.counts[bucket] = (value.counts[bucket] ?? 0) + 1
+          value.sum += observed
+          value.count += 1
+        },
+      }
     },
 
     /** A gauge that is read when the metrics are rendered. */
@@ -186,34 +199,6 @@ class Series<Value> {
     const made = { labels, value: this.#first() }
     this.#all.set(key, made)
     return made
-  }
-}
-
-/** Counts how many observed values are up to each bound. */
-function distribution(buckets: readonly number[], names: readonly string[]) {
-  const all = new Series(names, () => ({ counts: buckets.map(() => 0), sum: 0, count: 0 }))
-  return {
-    /** Without a value, it only makes the series. */
-    observe(labels: Labels, observed?: number): void {
-      const { value } = all.at(labels)
-      if (observed === undefined) return
-      const bucket = buckets.findIndex((bound) => observed <= bound)
-      if (bucket >= 0) value.counts[bucket] = (value.counts[bucket] ?? 0) + 1
-      value.sum += observed
-      value.count += 1
-    },
-    *series(name: string): Generator<string> {
-      for (const { labels, value } of all.all) {
-        let upTo = 0
-        for (const [index, bound] of buckets.entries()) {
-          upTo += value.counts[index] ?? 0
-          yield `${name}_bucket${textOf({ le: String(bound), ...labels })} ${upTo}`
-        }
-        yield `${name}_bucket${textOf({ le: '+Inf', ...labels })} ${value.count}`
-        yield `${name}_sum${textOf(labels)} ${value.sum}`
-        yield `${name}_count${textOf(labels)} ${value.count}`
-      }
-    },
   }
 }
 

@@ -45,7 +45,7 @@ const LAG_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5]
  * @returns a function that stops watching the event loop
  */
 export function registerProcessMetrics(
-  { gaugeFrom, counterFrom, histogram }: Metrics,
+  { gaugeFrom, counterFrom, histograms }: Metrics,
   onRest: () => void = () => undefined,
 ): () => void {
   counterFrom('process_cpu_seconds_total', 'Processor time that was used, in seconds.', cpuSeconds)
@@ -54,12 +54,13 @@ export function registerProcessMetrics(
   gaugeFrom('process_start_time_seconds', 'When the process started, in seconds since 1970.', () => STARTED_AT)
   gaugeFrom('process_open_fds', 'Open file descriptors.', openFiles)
   gaugeFrom('process_max_fds', 'File descriptors that may be open.', () => OPEN_FILES_LIMIT)
-  const lag = histogram(
+  const lag = histograms(
     'event_loop_lag_seconds',
     'How late timers of this process fire: whatever waits for its turn waits as long.',
     LAG_BUCKETS,
+    {},
   )
-  return watchEventLoop((seconds) => lag.observe(seconds), onRest)
+  return watchEventLoop((seconds) => lag.observe({}, seconds), onRest)
 }
 
 /**

@@ -19,8 +19,8 @@ test('metrics are rendered with names, help and labels as Prometheus reads them'
 
 test('metrics add up buckets, and escape the values of labels', () => {
   const metrics = createMetrics()
-  const seconds = metrics.histogram('asking_seconds', 'Line\nfeed.', [0.001, 0.005])
-  for (const value of [0.001, 0.002, 7]) seconds.observe(value)
+  const seconds = metrics.histograms('asking_seconds', 'Line\nfeed.', [0.001, 0.005], {})
+  for (const value of [0.001, 0.002, 7]) seconds.observe({}, value)
   metrics.gauges('info', 'Info.', ['what']).set({ what: 'a "b" \\\n' }, 1)
   const lines = metrics.render().body.split('\n')
   for (const line of [
