@@ -3,7 +3,7 @@ import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { boundedLog, type Logger } from '../observe/log.ts'
 import type { Descriptor } from '../oci/digest.ts'
 import { errorAnswer, OciError } from '../oci/error.ts'
-import { type ContentTarget, digestNamed, tagNamed } from '../oci/path.ts'
+import type { ContentTarget } from '../oci/path.ts'
 import type { Policy } from '../oci/policy.ts'
 import type { Admission } from '../platform/listener.ts'
 import type { DOORS } from './metrics.ts'
@@ -84,8 +84,7 @@ function checkPolicy(policy: Policy): DoorMiddleware {
     // The routes also match `/v2/<name>/blobs/uploads`, which begins a push and names no content.
     const target: ContentTarget | undefined = c.get('target')
     if (target === undefined) return absentAnswer('this endpoint')
-    const tagged = tagNamed(target)
-    const isAdmitted = policy.admits(tagged ?? target) && (tagged === undefined || policy.resolvesTags)
+    const isAdmitted = policy.admits(target) && (target.tag === undefined || policy.resolvesTags)
     return isAdmitted ? await next() : unknownAnswer(target)
   }
 }
@@ -93,10 +92,11 @@ function checkPolicy(policy: Policy): DoorMiddleware {
 /** The 404 of a miss. */
 function unknownAnswer(target: ContentTarget): Response {
   const name = `${target.registry}/${target.repository}`
-  const reference = tagNamed(target)?.tag ?? digestNamed(target)
   const code = target.kind === 'blob' ? 'BLOB_UNKNOWN' : 'MANIFEST_UNKNOWN'
   return errorAnswer(
-    new OciError(code, `${target.kind} ${reference} of ${name} is not known here`, { detail: { name } }),
+    new OciError(code, `${target.kind} ${target.tag ?? target.digest} of ${name} is not known here`, {
+      detail: { name },
+    }),
   )
 }
 

@@ -1,5 +1,4 @@
 import { isManifestMediaType } from '../oci/media-type.ts'
-import { type ContentTarget, digestNamed, tagNamed } from '../oci/path.ts'
 import { parseRange } from '../oci/range.ts'
 import { sourceResponse } from '../platform/byte-source.ts'
 import type { ContentStore } from '../store/store.ts'
@@ -14,7 +13,7 @@ export function fromStore(store: ContentStore): DoorMiddleware {
   return async function fromStore(c, next) {
     const request = c.req.raw
     const target = c.get('target')
-    const digest = await digestOf(store, target, request.signal)
+    const digest = target.tag === undefined ? target.digest : await store.resolve(target, request.signal)
     const descriptor = digest && (await store.describe(digest, request.signal))
     if (descriptor === undefined) return await next()
     if (isManifestMediaType(descriptor.mediaType) !== (target.kind === 'manifest')) return await next()
@@ -30,9 +29,4 @@ export function fromStore(store: ContentStore): DoorMiddleware {
     const head = contentHead(c, descriptor, range, 'local')
     return sourceResponse(body, head)
   }
-}
-
-async function digestOf(store: ContentStore, target: ContentTarget, signal: AbortSignal) {
-  const tagged = tagNamed(target)
-  return tagged === undefined ? digestNamed(target) : await store.resolve(tagged, signal)
 }

@@ -1,6 +1,5 @@
 import type { Activity } from '../observe/activity.ts'
 import { errorAnswer, OciError } from '../oci/error.ts'
-import { digestNamed } from '../oci/path.ts'
 import { NO_BODY, sourceResponse } from '../platform/byte-source.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { PeerContent } from '../transfer/peer-content.ts'
@@ -78,10 +77,9 @@ function report(metrics: HttpMetrics, activity: Activity | undefined): DoorMiddl
 /** Tells the store which content containerd is about to put there, from a peer or from upstream. */
 function expectContent(store: ContentStore): DoorMiddleware {
   return async function expectContent(c, next) {
-    const target = c.get('target')
-    const digest = digestNamed(target)
+    const { kind, digest } = c.get('target')
     const isConditional = c.req.header('if-none-match') !== undefined
-    if (digest !== undefined && c.req.method === 'GET' && !isConditional) store.expect?.(digest, target.kind)
+    if (digest !== undefined && c.req.method === 'GET' && !isConditional) store.expect?.(digest, kind)
     return await next()
   }
 }
@@ -92,7 +90,7 @@ function fromPeers(peers: PeerContent): DoorMiddleware {
     const request = c.req.raw
     const target = c.get('target')
     // If the request's conditions rule the content out, it is not fetched: it is enough to know that a peer has it.
-    const digest = digestNamed(target)
+    const { digest } = target
     const isConditional = digest !== undefined && conditionalAnswer(request, digest) !== undefined
     const method = request.method === 'HEAD' || isConditional ? 'HEAD' : 'GET'
     const range = isConditional ? undefined : rangeHeaderOf(target, request)

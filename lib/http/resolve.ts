@@ -1,7 +1,6 @@
 import { boundedLog, type Logger } from '../observe/log.ts'
 import { errorAnswer, OciError } from '../oci/error.ts'
 import { targetKey } from '../oci/key.ts'
-import { tagNamed } from '../oci/path.ts'
 import type { Upstreams } from '../upstream/upstreams.ts'
 import type { DoorMiddleware } from './door.ts'
 import type { HttpMetrics } from './metrics.ts'
@@ -28,7 +27,7 @@ export function leaveToUpstream(resolution: Resolution, metrics: HttpMetrics, lo
   return async function leaveToUpstream(c, next) {
     const target = c.get('target')
     const { method, signal } = c.req.raw
-    if (method !== 'HEAD' && tagNamed(target) === undefined) return await next()
+    if (method !== 'HEAD' && target.tag === undefined) return await next()
     if ((await resolverOf(resolution, target.registry, signal)) === 'upstream') {
       c.set('isForUpstream', true)
       metrics.resolves.inc({ by: 'upstream' })

@@ -1,7 +1,7 @@
 import { type Descriptor, type Digest, isDigest } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
 import { OCTET_STREAM } from '../oci/media-type.ts'
-import { type ContentTarget, tagNamed } from '../oci/path.ts'
+import type { ContentTarget } from '../oci/path.ts'
 import { formatReference } from '../oci/reference.ts'
 import { BoundedMap } from '../platform/bounded-map.ts'
 
@@ -282,9 +282,9 @@ export class Activity {
   #pullOf(target: ContentTarget): Growing {
     const { pulls, quiet, now } = this.#options
     const repository = `${target.registry}/${target.repository}`
-    const tag = tagNamed(target)?.tag
+    const { tag } = target
     // A pull by digest is named after its first manifest.
-    const name = target.kind === 'blob' ? repository : formatReference({ ...target, ...target.reference })
+    const name = target.kind === 'blob' ? repository : formatReference(target)
     const open = this.#pulls.find(
       (pull) =>
         pull.repository === repository &&

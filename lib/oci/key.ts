@@ -17,7 +17,5 @@ export function tagKey(name: { readonly registry: string; readonly repository: s
 
 /** The key of the content that a request asks for: the digest if it names one, otherwise the tag. */
 export function targetKey(target: ContentTarget): Key {
-  if (target.kind === 'blob') return digestKey(target.digest)
-  const { registry, repository, reference } = target
-  return 'tag' in reference ? tagKey({ registry, repository, tag: reference.tag }) : digestKey(reference.digest)
+  return target.tag === undefined ? digestKey(target.digest) : tagKey(target)
 }

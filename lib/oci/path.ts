@@ -4,19 +4,17 @@ import { DEFAULT_REGISTRY, isRegistryComponent, locate, parseTag, type TaggedRef
 
 /** The content that a request of the registry API asks for. */
 export type ContentTarget = ManifestTarget | BlobTarget
+export type ManifestTarget = { readonly kind: 'manifest' } & (
+  | ByDigest
+  | (TaggedReference & { readonly digest?: never })
+)
+export type BlobTarget = { readonly kind: 'blob' } & ByDigest
 
-export interface ManifestTarget {
-  readonly kind: 'manifest'
-  readonly registry: string
-  readonly repository: string
-  readonly reference: { readonly tag: string } | { readonly digest: Digest }
-}
-
-export interface BlobTarget {
-  readonly kind: 'blob'
+interface ByDigest {
   readonly registry: string
   readonly repository: string
   readonly digest: Digest
+  readonly tag?: never
 }
 
 /** Characters that no registry, repository, tag or digest has. */
@@ -55,13 +53,14 @@ export function parseRequestPath(
   const parts = path.slice('/v2/'.length).split('/')
   if (parts.length === 1 && parts[0] === '_catalog') return undefined
   const { kind, at: end, argument } = findEndpoint(parts)
-  const { isNamed, registry, repository } = locateParts(parts.slice(0, end), ns, defaultRegistry)
-  if (kind === 'blobs') return { kind: 'blob', registry, repository, digest: parseDigest(argument) }
+  const { isNamed, ...name } = locateParts(parts.slice(0, end), ns, defaultRegistry)
+  if (kind === 'blobs') return { kind: 'blob', ...name, digest: parseDigest(argument) }
   if (kind === 'referrers') parseDigest(argument)
   if (kind !== 'manifests') return undefined
-  const reference = argument.includes(':') ? { digest: parseDigest(argument) } : { tag: parseTag(argument) }
-  if ('tag' in reference && !isNamed) throw noRegistry(`${repository}:${reference.tag}`)
-  return { kind: 'manifest', registry, repository, reference }
+  if (argument.includes(':')) return { kind: 'manifest', ...name, digest: parseDigest(argument) }
+  const tag = parseTag(argument)
+  if (!isNamed) throw noRegistry(`${name.repository}:${tag}`)
+  return { kind: 'manifest', ...name, tag }
 }
 
 /**
@@ -98,17 +97,4 @@ function noEndpoint(): OciError {
     'no such endpoint; a mirror has /v2/, /v2/<name>/manifests/<tag or digest> and /v2/<name>/blobs/<digest>',
     { status: 404 },
   )
-}
-
-/** The digest that a request names; `undefined` for a tag. */
-export function digestNamed(target: ContentTarget): Digest | undefined {
-  if (target.kind === 'blob') return target.digest
-  return 'digest' in target.reference ? target.reference.digest : undefined
-}
-
-/** The tag that a request names, with its repository; `undefined` for a digest. */
-export function tagNamed(target: ContentTarget): TaggedReference | undefined {
-  if (target.kind === 'blob' || !('tag' in target.reference)) return undefined
-  const { registry, repository, reference } = target
-  return { registry, repository, tag: reference.tag }
 }

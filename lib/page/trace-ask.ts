@@ -112,7 +112,7 @@ async function askPeer(
 /** A manifest from a peer that has said that it has it; `undefined` if the peer does not give it after all. */
 export async function readFromPeer(
   { client, credentials }: AskingDependencies,
-  target: ManifestTarget & { readonly reference: { readonly digest: Digest } },
+  target: ManifestTarget & { readonly digest: Digest },
   address: string,
   signal: AbortSignal,
 ): Promise<TracedManifest | undefined> {
@@ -123,7 +123,7 @@ export async function readFromPeer(
     if (answer.kind !== 'content') return undefined
     const { body, descriptor } = answer
     const bytes = await reading(body, MANIFEST_LIMIT, signal, () => wholeOf(body))
-    verify(bytes, target.reference.digest)
+    verify(bytes, target.digest)
     return { mediaType: descriptor.mediaType, bytes }
   } catch (error) {
     signal.throwIfAborted()

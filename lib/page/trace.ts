@@ -4,7 +4,7 @@ import { OciError } from '../oci/error.ts'
 import { targetKey } from '../oci/key.ts'
 import { childrenOf } from '../oci/manifest.ts'
 import { isIndexMediaType, isManifestMediaType } from '../oci/media-type.ts'
-import type { BlobTarget, ContentTarget, ManifestTarget } from '../oci/path.ts'
+import type { BlobTarget, ContentTarget } from '../oci/path.ts'
 import type { Policy } from '../oci/policy.ts'
 import { formatReference, parseReference, type Reference } from '../oci/reference.ts'
 import { bounded } from '../platform/abort.ts'
@@ -120,8 +120,8 @@ async function follow(tracing: Tracing, reference: Reference): Promise<string | 
 
 async function followTag(tracing: Tracing, { registry, repository, tag = '' }: Reference): Promise<Digest | undefined> {
   const { local: ask, tell, signal } = tracing
-  const target: ManifestTarget = { kind: 'manifest', registry, repository, reference: { tag } }
-  const local = await ask((store, over) => store.resolve({ registry, repository, tag }, over), signal)
+  const target = { kind: 'manifest', registry, repository, tag } as const
+  const local = await ask((store, over) => store.resolve(target, over), signal)
   const asking = await askPeers(tracing, { target, method: 'HEAD' }, signal)
   tell({ role: 'tag', key: targetKey(target), ...shown(local), ...asking })
   return local.value ?? asking.answers.find(({ outcome }) => outcome === 'content')?.digest
@@ -131,8 +131,8 @@ async function followTag(tracing: Tracing, { registry, repository, tag = '' }: R
 async function followContent(tracing: Tracing, name: Reference, digest: Digest): Promise<string | undefined> {
   const { tell } = tracing
   for (let next: Digest = digest; ; ) {
-    const target = { kind: 'manifest' as const, ...placeOf(name), reference: { digest: next } }
-    const found = await look(tracing, target, next)
+    const target = { kind: 'manifest', ...placeOf(name), digest: next } as const
+    const found = await look(tracing, target)
     const manifest = await readManifest(tracing, target, found.asking)
     if (manifest === undefined) {
       tell({ role: 'manifest', key: next, ...found.own, ...found.asking })
@@ -160,7 +160,7 @@ async function followBlobs(
   for (let at = 0; at < chosen.length; at += PARALLEL) {
     const looking = chosen.slice(at, at + PARALLEL).map(async ({ digest, size }) => {
       const target: BlobTarget = { kind: 'blob', ...placeOf(name), digest }
-      const { own, asking } = await look(tracing, target, digest)
+      const { own, asking } = await look(tracing, target)
       return { role: roles.get(digest) ?? 'layer', key: digest, size, ...own, ...asking }
     })
     for (const part of await Promise.all(looking)) tracing.tell(part)
@@ -175,7 +175,7 @@ async function readManifest(
   { answers }: Asking,
 ): Promise<TracedManifest | undefined> {
   const { signal } = tracing
-  const held = await tracing.local((store, over) => readHere(store, target.reference.digest, over), signal)
+  const held = await tracing.local((store, over) => readHere(store, target.digest, over), signal)
   if (held.value !== undefined) return held.value
   for (const { address, outcome } of answers) {
     const manifest = outcome === 'content' ? await readFromPeer(tracing, target, address, signal) : undefined
@@ -196,9 +196,9 @@ function preferredChild(index: Uint8Array, children: readonly Descriptor[]): Des
 }
 
 /** Finds out whether this node has the content, and which peers do. */
-async function look(tracing: Tracing, target: ContentTarget, digest: Digest) {
+async function look(tracing: Tracing, target: ContentTarget & { readonly digest: Digest }) {
   const { signal } = tracing
-  const local = await tracing.local((store, over) => store.describe(digest, over), signal)
+  const local = await tracing.local((store, over) => store.describe(target.digest, over), signal)
   // The first byte of a blob shows that the peer can send it, and costs real pulls nothing.
   const range = target.kind === 'blob' ? 'bytes=0-0' : undefined
   const asking = await askPeers(tracing, { target, method: 'GET', range }, signal)

@@ -77,9 +77,7 @@ function readAnswer(status: number, head: Headers, body: ByteSource, request: Pe
 }
 
 function pathOf(target: ManifestTarget | BlobTarget): string {
-  const argument =
-    target.kind === 'blob' ? target.digest : 'tag' in target.reference ? target.reference.tag : target.reference.digest
-  return `/v2/${target.repository}/${target.kind}s/${argument}?ns=${encodeURIComponent(target.registry)}`
+  return `/v2/${target.repository}/${target.kind}s/${target.tag ?? target.digest}?ns=${encodeURIComponent(target.registry)}`
 }
 
 function invalid(message: string, cause?: unknown): PeerError {
@@ -108,7 +106,7 @@ function readUnsatisfiable(headers: Headers, { range }: PeerRequest): PeerHead {
 function readContent(status: number, headers: Headers, body: ByteSource, { target, range }: PeerRequest): PeerHead {
   if (status !== 200 && status !== 206) throw invalid(`status ${status}`)
   const digest = parseDigest(headers.get('docker-content-digest') ?? '')
-  const asked = target.kind === 'blob' ? target.digest : 'digest' in target.reference ? target.reference.digest : digest
+  const { digest: asked = digest } = target
   if (digest !== asked) throw invalid(`answered with ${digest} for ${asked}`)
   const mediaType = headers.get('content-type') ?? ''
   if (isManifestMediaType(mediaType) !== (target.kind === 'manifest')) throw invalid(`media type ${mediaType}`)

@@ -1,7 +1,7 @@
 import type { Transferred } from '../observe/activity.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Descriptor } from '../oci/digest.ts'
-import { type BlobTarget, digestNamed } from '../oci/path.ts'
+import type { BlobTarget } from '../oci/path.ts'
 import { type ByteRange, parseRange, type RequestedRange } from '../oci/range.ts'
 import type { PeerClient } from '../peers/client.ts'
 import type { PeerCredentials } from '../peers/credentials.ts'
@@ -205,10 +205,10 @@ export function createPeerContent(
     async fetch(request, signal) {
       signal.throwIfAborted()
       const { target, range } = request
+      const { digest } = target
       if (request.method === 'HEAD') return await fetchHead(request, signal)
       const find = () =>
         target.kind === 'manifest' ? fetchManifest(request, signal) : fetchBlob(target, range, signal)
-      const digest = digestNamed(target)
       let answer = await begun(find, signal)
       if (answer === undefined && digest !== undefined && (await rest.flight.verified(digest, signal)))
         answer = await begun(find, signal)

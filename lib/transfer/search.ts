@@ -3,7 +3,6 @@ import type { Logger } from '../observe/log.ts'
 import type { Descriptor, Digest } from '../oci/digest.ts'
 import { type Key, targetKey } from '../oci/key.ts'
 import { OCTET_STREAM } from '../oci/media-type.ts'
-import { digestNamed } from '../oci/path.ts'
 import { PeerError } from '../peers/error.ts'
 import type { KnownPeers } from '../peers/known-peers.ts'
 import { bounded, OVER, until } from '../platform/abort.ts'
@@ -92,7 +91,7 @@ export function createSearch(
 ) {
   const { raceTimeout = RACE_TIMEOUT, longestRace = LONGEST_RACE, patience = PATIENCE } = options
   const key = targetKey(target)
-  const digest = digestNamed(target)
+  const { digest } = target
   const stop = new AbortController()
   /** The addresses of peers that were given up before they sent anything. */
   const vain = new Set<string>()

@@ -33,7 +33,7 @@ export const manifest = image.contents[0] ?? assert.fail('no manifest')
 export const TAG = { registry: 'registry.example', repository: 'team/app', tag: '1' }
 const NAME = { registry: TAG.registry, repository: TAG.repository }
 export const BLOB: BlobTarget = { kind: 'blob', ...NAME, digest: layer.descriptor.digest }
-export const MANIFEST: ManifestTarget = { kind: 'manifest', ...NAME, reference: { tag: TAG.tag } }
+export const MANIFEST: ManifestTarget = { kind: 'manifest', ...NAME, tag: TAG.tag }
 /** As in a mirror, the race notices a silent peer before the client does, by a clock that a busy machine does not mislead. */
 export const TIMES = { headTimeout: 10_000 }
 /** Short, so that tests are fast, but long enough that a loaded machine takes no peer for a failed one. */

@@ -2,7 +2,7 @@ import { randomBytes, randomInt } from 'node:crypto'
 import type { Descriptor } from '../../oci/digest.ts'
 import { errorAnswer, OciError } from '../../oci/error.ts'
 import { type Image, makeImage } from '../../oci/make-image.ts'
-import { digestNamed, parseRequestPath, tagNamed } from '../../oci/path.ts'
+import { parseRequestPath } from '../../oci/path.ts'
 import { DEFAULT_REGISTRY } from '../../oci/reference.ts'
 import { ownPlatform } from '../../platform/runtime.ts'
 import { probePort } from '../probe-name.ts'
@@ -132,7 +132,7 @@ function askedFor(request: Request) {
     // The probe must find an `ns` that was lost on the way.
     const target = parseRequestPath(url.pathname, ns, DEFAULT_REGISTRY)
     if (target === undefined) return undefined
-    return { ...target, ns, name: tagNamed(target)?.tag ?? digestNamed(target) }
+    return { ...target, ns, name: target.tag ?? target.digest }
   } catch (error) {
     // The registry door refuses requests that do not belong to the API.
     if (error instanceof OciError) return undefined

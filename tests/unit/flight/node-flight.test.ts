@@ -387,7 +387,7 @@ test('NodeFlight: a node that follows a peer whose turn has not come asks again,
 })
 
 const image = { registry: 'example.org', repository: 'team/app' }
-const manifest: ContentTarget = { ...image, kind: 'manifest', reference: { tag: 'v1' } }
+const manifest: ContentTarget = { ...image, kind: 'manifest', tag: 'v1' }
 const layer: ContentTarget = { ...image, kind: 'blob', digest }
 
 /** Two nodes that pull an image: the first one leads, and goes upstream for three layers before the one that others want, too. */

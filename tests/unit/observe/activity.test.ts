@@ -6,7 +6,7 @@ import type { BlobTarget, ManifestTarget } from '../../../lib/oci/path.ts'
 import { digestOf } from '../../fixtures/image.ts'
 
 const PLACE = { registry: 'registry.example', repository: 'team/app' }
-const tag = (name: string): ManifestTarget => ({ kind: 'manifest', ...PLACE, reference: { tag: name } })
+const tag = (name: string): ManifestTarget => ({ kind: 'manifest', ...PLACE, tag: name })
 const digest = (seed: number) => digestOf(new Uint8Array([seed]))
 const blob = (seed: number, place = PLACE): BlobTarget => ({ kind: 'blob', ...place, digest: digest(seed) })
 const answered = (target: Answered['target'], source: Answered['source'] = 'local', bytes = 10): Answered => ({

@@ -42,7 +42,7 @@ for (const [pathname, ns, expected] of [
     const target =
       expected === undefined || 'kind' in expected
         ? expected
-        : { kind: 'manifest', registry: expected[0], repository: expected[1], reference: expected[2] }
+        : { kind: 'manifest', registry: expected[0], repository: expected[1], ...expected[2] }
     assert.deepEqual(parseRequestPath(pathname, ns, 'docker.io'), target)
   })
 }
@@ -128,7 +128,7 @@ test('parseRequestPath finds again what a client asks for, with ns and with the 
   fc.assert(
     fc.property(arbitrary.reference, ({ registry, repository, tag, digest }) => {
       const reference = digest === undefined ? { tag } : { digest }
-      const expected = { kind: 'manifest', registry, repository, reference }
+      const expected = { kind: 'manifest', registry, repository, ...reference }
       const end = `${repository}/manifests/${digest ?? tag}`
       assert.deepEqual(parseRequestPath(`/v2/${end}`, registry), expected)
       assert.deepEqual(parseRequestPath(`/v2/${registry}/${end}`, undefined), expected)
@@ -172,11 +172,11 @@ test('parseRequestPath turns garbage into a valid target or a 4xx, and nothing t
 
 function namesIn(target: ContentTarget | undefined): string[] {
   if (target === undefined) return []
-  if (target.kind === 'blob') return [target.registry, target.repository, target.digest]
+  const { registry, repository, tag, digest } = target
+  if (target.kind === 'blob') return [registry, repository, target.digest]
   // The repository and tag are such as a reference may have, too.
-  const last = 'tag' in target.reference ? `:${target.reference.tag}` : `@${target.reference.digest}`
-  const name = /[.:]|^localhost$/.test(target.registry) ? target.registry : undefined
-  if (name !== undefined)
-    assert.equal(parseReference(`${name}/${target.repository}${last}`).repository, target.repository)
-  return [target.registry, target.repository, ...Object.values(target.reference)]
+  const last = digest === undefined ? `:${tag}` : `@${digest}`
+  const name = /[.:]|^localhost$/.test(registry) ? registry : undefined
+  if (name !== undefined) assert.equal(parseReference(`${name}/${repository}${last}`).repository, repository)
+  return [registry, repository, digest ?? tag]
 }

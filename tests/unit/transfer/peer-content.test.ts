@@ -76,8 +76,8 @@ test('fetch gives the whole content of the first peer, with its descriptor', asy
 
 test('fetch gives a manifest by tag and by digest', async () => {
   await withPeers([startGoodPeer], async ({ peers }) => {
-    for (const reference of [MANIFEST.reference, { digest: manifest.descriptor.digest }]) {
-      const answer = await peers.fetch({ target: { ...MANIFEST, reference }, method: 'GET' }, never)
+    for (const target of [MANIFEST, { ...BLOB, kind: 'manifest', digest: manifest.descriptor.digest } as const]) {
+      const answer = await peers.fetch({ target, method: 'GET' }, never)
       assert.ok(answer?.kind === 'content')
       assert.deepEqual(answer.descriptor, manifest.descriptor)
       assert.deepEqual(await contentOf(answer), Buffer.from(manifest.bytes))

@@ -186,7 +186,7 @@ test('fetch refuses a manifest that is larger than manifests are', async () => {
       outgoing.write('{')
     })
   await withPeers([startLarge, startGoodPeer], async ({ peers }) => {
-    const target = { ...MANIFEST, reference: { digest: manifest.descriptor.digest } }
+    const target = { ...BLOB, kind: 'manifest', digest: manifest.descriptor.digest } as const
     const answer = await within('an answer', peers.fetch({ target, method: 'GET' }, never))
     assert.deepEqual(await contentOf(answer), Buffer.from(manifest.bytes))
   })
