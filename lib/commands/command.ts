@@ -14,7 +14,7 @@ export interface CommandContext {
   readonly terminal: { readonly output: boolean; readonly errors: boolean }
   /** Aborts when the process is asked to end (SIGTERM, SIGINT). */
   readonly stop: AbortSignal
-  /** The program and leading arguments that start this program again, for commands that need it as another process. */
+  /** The program and leading arguments that start this program again. */
   readonly self: readonly [program: string, ...args: string[]]
 }
 

@@ -2,15 +2,18 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { type Mirror, startMirror } from '../mirror/mirror.ts'
+import { createLogger } from '../observe/log.ts'
 import { paintFor } from '../observe/paint.ts'
 import type { Descriptor } from '../oci/digest.ts'
 import { digestOf, makeImage } from '../oci/make-image.ts'
 import { childrenOf } from '../oci/manifest.ts'
 import { isManifestMediaType } from '../oci/media-type.ts'
-import { onAbort } from '../platform/abort.ts'
+import { onAbort, unlessAborted } from '../platform/abort.ts'
+import { addressOf } from '../platform/address.ts'
+import { readCommandLine } from '../settings/read.ts'
 import { writeLayout } from '../store/layout/writer.ts'
 import type { Command, CommandContext } from './command.ts'
-import { type MirrorProcess, startMirrorProcess } from './mirror-process.ts'
 
 const REGISTRY = 'registry.example'
 const REPOSITORY = 'demo/app'
@@ -34,7 +37,7 @@ export const demo: Command = {
 }
 
 async function show(context: CommandContext, dir: string, parts: AsyncDisposableStack) {
-  const { print, stop, self, environment, terminal } = context
+  const { print, report, stop, environment, terminal } = context
   const step = stepper(print)
   const full = join(dir, 'full')
   const empty = join(dir, 'empty')
@@ -45,39 +48,42 @@ async function show(context: CommandContext, dir: string, parts: AsyncDisposable
     `made ${REGISTRY}/${REPOSITORY}:${TAG} with ${LAYERS} layers of ${LAYER_SIZE / 2 ** 20} MiB in an OCI image layout`,
   )
 
-  const start = async (name: string, layout: string, bootstrap?: string): Promise<MirrorProcess> => {
-    const flags = ['--store', `oci-layout:${layout}`, '--lookup-timeout', '1s', '--resolve', 'swarm']
+  const start = async (name: string, layout: string, ...more: string[]): Promise<Mirror> => {
+    const flags = ['--store', `oci-layout:${layout}`, '--lookup-timeout', '1s', '--resolve', 'swarm', ...more]
     for (const door of ['--listen', '--peer-listen', '--admin-listen']) flags.push(door, '127.0.0.1:0')
-    if (bootstrap !== undefined) flags.push('--bootstrap', bootstrap)
-    const signal = AbortSignal.any([stop, AbortSignal.timeout(STEP_TIMEOUT)])
-    const mirror = await startMirrorProcess(self, flags, environment, signal)
-    parts.defer(() => mirror.kill())
-    step(`started mirror ${name} (${mirror.registry}) on ${name === 'A' ? 'that layout' : 'an empty one'}`)
+    const { settings } = readCommandLine({ flags, environment: {} }, {})
+    const mirror = await startMirror(settings, createLogger(report, 'error'))
+    parts.defer(() => mirror.close())
+    await untilReady(mirror, AbortSignal.any([stop, AbortSignal.timeout(STEP_TIMEOUT)]))
+    step(`started mirror ${name} (${addressOf(mirror.registry)}) on ${name === 'A' ? 'that layout' : 'an empty one'}`)
     return mirror
   }
   const a = await start('A', full)
-  const b = await start('B', empty, a.peer)
+  const b = await start('B', empty, '--bootstrap', addressOf(a.peer))
 
   const signal = AbortSignal.any([stop, AbortSignal.timeout(STEP_TIMEOUT)])
-  const pulled = await pull(`http://${b.registry}/v2/${REPOSITORY}`, signal, step)
+  const pulled = await pull(`http://${addressOf(b.registry)}/v2/${REPOSITORY}`, signal, step)
   step(`pulled ${pulled.count} blobs, ${mebibytes(pulled.bytes)} in all, through B; every digest is right`)
   if (terminal.output) {
     const paint = paintFor(true, environment)
     print(`\nBoth mirrors go on until you press Ctrl+C. The page of each shows what it did:\n`)
-    print(`  A, which gave   ${paint('bold', `http://${a.admin}/`)}\n`)
-    print(`  B, which took   ${paint('bold', `http://${b.admin}/`)}\n\n`)
+    print(`  A, which gave   ${paint('bold', `http://${addressOf(a.admin)}/`)}\n`)
+    print(`  B, which took   ${paint('bold', `http://${addressOf(b.admin)}/`)}\n\n`)
     const asked = Promise.withResolvers<void>()
     using _ = onAbort(stop, asked.resolve)
     await asked.promise
     print('\nstopping both mirrors, which may take some seconds\n')
   }
-  for (const mirror of [a, b]) {
-    // After Ctrl+C the mirrors are asked to stop as well, and need a moment.
-    const deadline = AbortSignal.timeout(STEP_TIMEOUT)
-    const code = await mirror.stop(terminal.output ? deadline : AbortSignal.any([stop, deadline]))
-    if (code !== 0) throw new Error(`a mirror ended with exit code ${code} instead of 0`)
-  }
+  for (const mirror of [a, b]) await mirror.close()
   step('stopped both mirrors')
+}
+
+async function untilReady({ readiness }: Mirror, signal: AbortSignal): Promise<void> {
+  while (readiness.reasons.length > 0) {
+    const changed = Promise.withResolvers<void>()
+    const unfollow = readiness.onChange(changed.resolve)
+    await unlessAborted(changed.promise, signal).finally(unfollow)
+  }
 }
 
 /** Prints each step with the milliseconds since the one before. */

@@ -6,8 +6,8 @@ import { createConnection, createServer } from 'node:net'
 import { join } from 'node:path'
 import process from 'node:process'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type MirrorProcess, startMirrorProcess } from '../../lib/commands/mirror-process.ts'
 import type { RuntimeName } from '../../lib/platform/runtime.ts'
+import { type MirrorProcess, startMirrorProcess } from '../fixtures/mirror-process.ts'
 import { RUNTIMES } from '../fixtures/programs.ts'
 
 /** Milliseconds that a server may take to start. */

@@ -5,9 +5,9 @@
  */
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { startMirrorProcess } from '../../lib/commands/mirror-process.ts'
 import { STYLE } from '../../lib/page/style.ts'
 import { makeImage, withTemporaryDirectory, writeLayout } from '../fixtures/image.ts'
+import { startMirrorProcess } from '../fixtures/mirror-process.ts'
 import { commandOf, MAIN } from '../fixtures/process.ts'
 import { waitFor } from '../fixtures/wait.ts'
 import { BROWSER_PATIENCE, openPage, trace, withBrowser } from './browser.ts'

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { startMirrorProcess } from '../../lib/commands/mirror-process.ts'
 import { makeImage, withTemporaryDirectory, writeLayout } from '../fixtures/image.ts'
+import { startMirrorProcess } from '../fixtures/mirror-process.ts'
 import { BROWSER_PATIENCE, openPage, skip, trace, withBrowser } from './browser.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))

@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { startMirrorProcess } from '../../lib/commands/mirror-process.ts'
 import { makeImage } from '../../lib/oci/make-image.ts'
 import { runtimeName } from '../../lib/platform/runtime.ts'
 import { writeLayout } from '../../lib/store/layout/writer.ts'
+import { startMirrorProcess } from '../fixtures/mirror-process.ts'
 import { waitFor } from '../fixtures/wait.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))

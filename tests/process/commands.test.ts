@@ -9,7 +9,7 @@ import { runHere } from '../fixtures/command.ts'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
 import { ownAddress, PEER_PORT } from '../fixtures/loopback.ts'
 import { LOOPBACK, problemsOf, withImageLayout } from '../fixtures/mirror.ts'
-import { commandOf, MAIN, runProgram } from '../fixtures/process.ts'
+import { MAIN, runProgram } from '../fixtures/process.ts'
 
 test('main.ts exits with 78 and prints all problems of the settings, one line each', async () => {
   const { code, stdout, stderr } = await runProgram(MAIN, ['--resolve', 'on', '--nonsense', 'stray'], {
@@ -112,8 +112,7 @@ test('demo at a terminal keeps both mirrors and their pages until it is asked to
   const seen: Promise<number>[] = []
   const { code, stdout, stderr } = await runHere(['demo'], {
     terminal: true,
-    environment: { NO_COLOR: '1', PATH: process.env.PATH ?? '' },
-    self: commandOf(MAIN),
+    environment: { NO_COLOR: '1' },
     stop: stopping.signal,
     onPrint: (text) => {
       const [, page] = /^ {2}[AB], which .* (http:\S+)$/m.exec(text) ?? []

@@ -1,12 +1,12 @@
 import { readdirSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type MirrorProcess, startMirrorProcess } from '../../../lib/commands/mirror-process.ts'
 import { hexOf } from '../../../lib/oci/digest.ts'
 import type { RuntimeName } from '../../../lib/platform/runtime.ts'
 import { residentMebibytes } from '../../bench/figures.ts'
 import { stateOf } from '../../e2e/harness/run.ts'
 import { type NamedImage, writeIndex, writeLayout } from '../../fixtures/image.ts'
+import { type MirrorProcess, startMirrorProcess } from '../../fixtures/mirror-process.ts'
 import { RUNTIMES } from '../../fixtures/programs.ts'
 
 /** The longest time that a mirror may take to start or stop, in milliseconds: above its own bound for draining transfers. */
