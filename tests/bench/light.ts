@@ -1,7 +1,7 @@
 /**
  * What a mirror costs where little happens: a miss, a small blob of another node, rest, memory and the start.
  *
- *   node tests/bench/light.ts [--nodes 8] [--requests 200] [--age 65] [--settle 45] [--rest 20] [--store layout|containerd] [bun|node|deno|executable ...]
+ *   node tests/bench/light.ts [--nodes 8] [--requests 200] [--age 65] [--settle 60] [--rest 20] [--store layout|containerd] [bun|node|deno|executable ...]
  *
  * All nodes are processes on loopback. With `--store containerd` (as root) the node that is asked and the one that holds the blobs
  * each have a containerd of their own, and the others a layout. Beside each runtime runs a floor: a bare process with the same
@@ -43,7 +43,7 @@ const { values, positionals } = parseArgs({
     requests: { type: 'string', default: '200' },
     /** Seconds for which mirrors run before they are asked, because keepers vouch for their answers only after a minute. */
     age: { type: 'string', default: '65' },
-    settle: { type: 'string', default: '45' },
+    settle: { type: 'string', default: '60' },
     rest: { type: 'string', default: '20' },
     store: { type: 'string', default: 'layout' },
   },
