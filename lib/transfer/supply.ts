@@ -129,9 +129,16 @@ function supplyOf(
     const attempt = transfer.attempt(peer)
     if (attempt !== undefined) attempt.isArriving = true
     const request = { target, method: 'GET', range: rangeOf(span), follower: address } as const
-    const open = async (signal: AbortSignal) =>
-      bodyOf(await dependencies.ask(peer, request, signal), descriptor, span) ?? Promise.reject(new PieceRefusal())
-    return following({ open, state: (signal) => flight.state(peer, digest, signal), clock }, offset)
+    const given = async (signal: AbortSignal) => bodyOf(await dependencies.ask(peer, request, signal), descriptor, span)
+    const state = (signal: AbortSignal) => flight.state(peer, digest, signal)
+    const open = async (signal: AbortSignal) => {
+      const first = await given(signal)
+      if (first !== undefined) return first
+      // For some milliseconds after the last byte, the peer neither gets it any more nor holds it yet.
+      const isHeld = (await state(signal))?.kind === 'held'
+      return (isHeld ? await given(signal) : undefined) ?? Promise.reject(new PieceRefusal())
+    }
+    return following({ open, state, clock }, offset)
   }
 
   /** Stops following a peer. It does not count against the peer that it did not get everything. */

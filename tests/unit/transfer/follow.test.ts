@@ -227,6 +227,21 @@ test('fetch treats a peer that has just got all of the content like every other 
   })
 })
 
+test('fetch asks a peer once more that has just completed the content, and did not hold it yet', async () => {
+  await withNodes([0], async ({ peers, flight, node }) => {
+    node(0).writer.abort()
+    flight.found.push([node(0).arriving])
+    let asked = 0
+    flight.state = async () => {
+      if (++asked === 1) return { kind: 'arriving', written: 0, size: BYTES.length, leads: true }
+      node(0).store.add(layer)
+      return { kind: 'held' }
+    }
+    assert.deepEqual(await contentOf(await within('an answer', peers.fetch(GET, never))), BYTES)
+    assert.deepEqual(flight.leftOnes, [])
+  })
+})
+
 test('fetch leaves a peer that is gone, or does not answer', async () => {
   for (const state of [{ kind: 'gone' } as const, undefined]) {
     await withNodes([HALF], async ({ peers, flight, node }) => {
