@@ -142,18 +142,6 @@ export function createNodeCheck(
   { containerd, listen, program, probe, others, log }: NodeCheckDependencies,
 ) {
   const client = containerd.in(settings['containerd-namespace'])
-  const subject: CheckSubject = {
-    socket: settings['containerd-socket'],
-    namespace: settings['containerd-namespace'],
-    contentRoot: settings['containerd-content'],
-    configFile: settings['containerd-config'],
-    certsDir: settings['certs-dir'],
-    registries: settings.registries && [...settings.registries],
-    resolve: settings.resolve,
-    listen,
-    program,
-  }
-
   const besideContainerd = async (signal: AbortSignal) => {
     const looks = [others(signal), upstreamFindings({ ...settings, listen }, client, signal)]
     return (await Promise.all(looks)).flat()
@@ -164,7 +152,7 @@ export function createNodeCheck(
 
   return {
     run: (signal: AbortSignal): Promise<CheckResult> =>
-      runCheck({ containerd, probe, others: besideContainerd, log }, subject, signal),
+      runCheck({ containerd, probe, others: besideContainerd, log }, { ...settings, listen, program }, signal),
     /** Identifies containerd: a different answer means another containerd, or the same one after a restart or an upgrade. */
     async identify(signal: AbortSignal): Promise<string> {
       if (known?.connection !== undefined && known.connection === containerd.connection) return known.identity

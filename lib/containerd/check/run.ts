@@ -1,5 +1,5 @@
 import type { Logger } from '../../observe/log.ts'
-import { hostOf } from '../../settings/settings.ts'
+import { hostOf, type Settings } from '../../settings/settings.ts'
 import type { Containerd } from '../client/client.ts'
 import { CRI_NAMESPACE } from '../client/cri.ts'
 import { ContainerdError, isLasting } from '../client/error.ts'
@@ -19,16 +19,8 @@ import { type ProbePlaces, sweepProbes } from './probe-traces.ts'
 import { mirrorsInPlace, mirrorsLeadHere } from './registry-rules.ts'
 import { makeReport, type Report } from './report.ts'
 
-/** Where and how the mirror works, as far as a check depends on it. */
-export interface CheckSubject extends Pick<HostsCheck, 'certsDir' | 'registries' | 'program'> {
-  readonly socket: string
-  readonly namespace: string
-  readonly contentRoot: string | undefined
-  readonly configFile: string
-  readonly resolve: 'fallback' | 'upstream' | 'swarm'
-  /** The address of the registry door for containerd. */
-  readonly listen: { readonly host: string; readonly port: number }
-}
+/** The settings of the mirror, and with `listen` the address of the registry door for containerd. */
+export interface CheckSubject extends Settings, Pick<HostsCheck, 'program'> {}
 
 export interface CheckDependencies {
   readonly containerd: Pick<Containerd, 'in' | 'cri'>
@@ -85,7 +77,8 @@ async function look(
   signal: AbortSignal,
 ): Promise<{ snapshot: Snapshot; hosts: readonly Finding[]; interrupted: boolean }> {
   const { containerd } = dependencies
-  const { socket, namespace, configFile, certsDir, contentRoot, listen } = subject
+  const { 'containerd-namespace': namespace, 'containerd-config': configFile, 'certs-dir': certsDir } = subject
+  const { listen, program } = subject
   const client = containerd.in(namespace)
   const answer = await client.version(signal).catch((error: unknown) => {
     if (error instanceof ContainerdError) return error
@@ -109,7 +102,9 @@ async function look(
   }
   if (refusal === undefined) await sweep(dependencies, subject, signal)
   const told = isUnreadable(version) ? undefined : version
-  const hostsCheck = { ...subject, version: told, mirror: mirrorEntryFor(listen, subject.resolve) }
+  const registries = subject.registries && [...subject.registries]
+  const mirror = mirrorEntryFor(listen, subject.resolve)
+  const hostsCheck = { certsDir, registries, mirror, version: told, program }
   const images = await asked(() => countImages(containerd, namespace, signal))
   const process = await asked(async () => lookAtProcess((await client.server(signal)).pid, configFile))
   const isOther = process !== undefined && !isUnreadable(process) && process.startedWith !== undefined
@@ -121,12 +116,12 @@ async function look(
   const hosts = byMirrors ? [] : await checkHosts(hostsCheck, files)
   const probed = await asked(() => probe(dependencies, subject, { hosts: hostsCheck, files, config }, signal))
   const snapshot: Snapshot = {
-    socket: { path: socket, refusal },
+    socket: { path: subject['containerd-socket'], refusal },
     version,
     images,
-    certsDir: await lookAtCertsDirectory(certsDir, hostsCommand(subject, hostsCheck)),
+    certsDir: await lookAtCertsDirectory(certsDir, hostsCommand({ registries }, hostsCheck)),
     // After the probe, because a containerd that has never pulled has no directory for content yet.
-    content: await asked(() => lookAtContent(client, contentRoot, signal)),
+    content: await asked(() => lookAtContent(client, subject['containerd-content'], signal)),
     process,
     config,
     probe: probed ?? { unreadable: 'containerd does not answer' },
@@ -135,7 +130,7 @@ async function look(
 }
 
 /** Probes end up in the namespace of CRI, whichever namespace is mirrored. */
-function placesOf({ containerd }: CheckDependencies, { certsDir }: CheckSubject): ProbePlaces {
+function placesOf({ containerd }: CheckDependencies, { 'certs-dir': certsDir }: CheckSubject): ProbePlaces {
   return { client: containerd.in(CRI_NAMESPACE), cri: containerd.cri, certsDir }
 }
 
@@ -156,7 +151,7 @@ async function probe(
   signal: AbortSignal,
 ): Promise<ProbeEvidence> {
   const { probe, log } = dependencies
-  const { certsDir, listen } = subject
+  const { 'certs-dir': certsDir, listen } = subject
   if (typeof probe === 'string') return { unreadable: probe }
   const byMirrors = config !== undefined && mirrorsLeadHere(config)
   // A probe's own hosts.toml can lead to any address. registry.mirrors and existing hosts.toml files lead only to the registry door,

@@ -14,6 +14,7 @@ import { silentLogger } from '../../../../lib/observe/log.ts'
 import { newContainerd } from '../../../doubles/new-containerd.ts'
 import { runHere } from '../../../fixtures/command.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
+import { readSettings } from '../../../fixtures/settings.ts'
 
 const never = new AbortController().signal
 
@@ -22,15 +23,8 @@ function dependenciesOf(version: ContainerdClient['version']): CheckDependencies
   return { containerd: newContainerd(version), others: async () => [], probe: 'not here', log: silentLogger }
 }
 
-const SUBJECT = {
-  socket: '/nowhere',
-  namespace: 'k8s.io',
-  contentRoot: undefined,
-  registries: undefined,
-  resolve: 'fallback',
-  listen: { host: '127.0.0.1', port: 5000 },
-  program: 'swarmirror',
-} as const
+const SETTINGS = readSettings({ flags: [], environment: {}, opensDoors: false })
+const SUBJECT: CheckSubject = { ...SETTINGS, 'containerd-socket': '/nowhere', program: 'swarmirror' }
 
 /** Checks a node whose files are in a directory. */
 async function check(directory: string, more: Partial<CheckSubject>, code?: ContainerdErrorCode): Promise<CheckResult> {
@@ -44,7 +38,11 @@ async function check(directory: string, more: Partial<CheckSubject>, code?: Cont
     if (code !== undefined) throw new ContainerdError(code, 'said the system')
     return { version: '1.7.24', revision: '' }
   })
-  return await runCheck(dependencies, { ...SUBJECT, configFile, certsDir, ...more }, never)
+  return await runCheck(
+    dependencies,
+    { ...SUBJECT, 'containerd-config': configFile, 'certs-dir': certsDir, ...more },
+    never,
+  )
 }
 
 for (const [code, interrupted] of [
@@ -65,7 +63,7 @@ for (const [code, interrupted] of [
 test('check does not turn a bug of its own into a finding', async () => {
   const mistaken = dependenciesOf(() => Promise.reject(new TypeError('a mistake')))
   await assert.rejects(
-    runCheck(mistaken, { ...SUBJECT, configFile: '/nowhere', certsDir: '/nowhere' }, never),
+    runCheck(mistaken, { ...SUBJECT, 'containerd-config': '/nowhere', 'certs-dir': '/nowhere' }, never),
     TypeError,
   )
 })
@@ -73,7 +71,7 @@ test('check does not turn a bug of its own into a finding', async () => {
 for (const [what, more] of [
   ['another port', { listen: { host: '127.0.0.1', port: 6000 } }],
   ['no tags', { resolve: 'upstream' }],
-  ['some registries', { registries: ['ghcr.io', 'quay.io'] }],
+  ['some registries', { registries: new Set(['ghcr.io', 'quay.io']) }],
 ] as const) {
   test(`check of a node without certs.d prints commands that correct it in any order, with ${what}`, () =>
     withTemporaryDirectory(async (directory) => {
