@@ -14,7 +14,8 @@ import { boundedLog, LONGEST_TEXT, type Logger } from '../observe/log.ts'
 import { createMetrics } from '../observe/metrics.ts'
 import { registerProcessMetrics } from '../observe/process-figures.ts'
 import { Readiness } from '../observe/readiness.ts'
-import { createPolicy, type ImageName } from '../oci/policy.ts'
+import { createPolicy } from '../oci/policy.ts'
+import type { Reference } from '../oci/reference.ts'
 import { introducing } from '../page/census.ts'
 import { PeerClient } from '../peers/client.ts'
 import { createCredentials } from '../peers/credentials.ts'
@@ -98,7 +99,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
     resolvesTags: settings.resolve !== 'upstream',
   })
   // Only the probe's own door serves the image that a check pulls, and the swarm never hears of it.
-  const policy = { ...wanted, admits: (name: ImageName) => !isProbeRegistry(name.registry) && wanted.admits(name) }
+  const policy = { ...wanted, admits: (name: Reference) => !isProbeRegistry(name.registry) && wanted.admits(name) }
   const swarmKeys = settings['swarm-key'] ?? ([LOOPBACK_SWARM_KEY] as const)
   const credentials = createCredentials(swarmKeys)
   const tls = settings['peer-transfer'] === 'tls' ? createTlsIdentity(swarmKeys) : undefined

@@ -1,16 +1,9 @@
-import { fullReferenceOf } from './reference.ts'
-
-/** An image as the policy sees it; the tag is missing where only its digest is known. */
-export interface ImageName {
-  readonly registry: string
-  readonly repository: string
-  readonly tag?: string | undefined
-}
+import { fullReferenceOf, type Reference } from './reference.ts'
 
 /** Which images this node mirrors. It neither serves nor announces others. */
 export interface Policy {
-  /** Whether an image of that name is mirrored. */
-  readonly admits: (name: ImageName) => boolean
+  /** Whether an image of that name is mirrored; its digest does not matter. */
+  readonly admits: (name: Reference) => boolean
   /**
    * Whether images of a repository are mirrored, as far as can be told from where containerd says that content came from: a host
    * without its port, a repository, and no tag. Missing if every image is mirrored.
@@ -70,9 +63,9 @@ export function admittedNames(names: readonly string[], admits: Policy['admits']
 }
 
 /** The image that free text looks like, such as `registry.example/app` without a tag or `app:1` without a registry. */
-function looselyRead(text: string): ImageName {
+function looselyRead(text: string): Reference {
   const [name = ''] = text.split('@', 1)
   const [, registry = '', rest = ''] = /^(?:([^/.:]*[.:][^/]*|localhost)\/)?(.*)$/s.exec(name) ?? []
   const [, repository = rest, tag] = /^(.*):([^:/]*)$/s.exec(rest) ?? []
-  return { registry, repository, tag }
+  return { registry, repository, ...(tag !== undefined && { tag }) }
 }
