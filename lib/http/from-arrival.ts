@@ -34,11 +34,6 @@ export class Followers {
     this.#clock = clock
   }
 
-  /** How many nodes follow this one now. */
-  get size(): number {
-    return [...this.#places.values()].flat().length
-  }
-
   /** The followers of each digest, by the addresses that they claim. */
   get all(): Readonly<Record<string, string>> {
     const all = [...this.#places].map(([digest, places]) => {

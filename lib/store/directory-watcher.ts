@@ -16,11 +16,8 @@ interface Watched {
   readonly watcher: FSWatcher
 }
 
-/** Watches directories, as far as the system allows. */
-export type DirectoryWatcher = ReturnType<typeof createDirectoryWatcher>
-
 /**
- * Makes a watcher that watches no directory yet.
+ * Makes a watcher of directories, as far as the system allows. It watches none yet.
  *
  * @param onEvent called for each file in a watched directory that was made, changed, renamed or removed
  * @param onFailure called when a directory cannot be watched (a limit of inotify, a file system without events)

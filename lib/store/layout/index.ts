@@ -27,12 +27,10 @@ const NAME_ANNOTATIONS = ['io.containerd.image.name', 'org.opencontainers.image.
 /** A directory that is not, or no longer, an OCI image layout. The message says what is wrong, where, and what is expected. */
 export class LayoutError extends Error {
   override readonly name = 'LayoutError'
-  /** The file or directory in question. */
-  readonly path: string
 
+  /** @param path the file or directory in question */
   constructor(path: string, problem: string, expected: string, cause?: unknown) {
     super(`${path}: ${problem}; expected ${expected}`, cause === undefined ? undefined : { cause })
-    this.path = path
   }
 }
 

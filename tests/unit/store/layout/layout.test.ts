@@ -103,7 +103,7 @@ for (const [what, spoil, problem] of [
       await spoil(dir)
       await assert.rejects(openLayoutStore(dir, { log: silentLogger }), (error: unknown) => {
         assert.ok(error instanceof LayoutError)
-        assert.ok(error.path.startsWith(dir))
+        assert.ok(error.message.startsWith(dir))
         assert.match(error.message, problem)
         return true
       })
