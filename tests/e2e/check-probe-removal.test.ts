@@ -99,7 +99,7 @@ test('sweep removes what a killed probe left behind, and nothing of a running on
     }
     await rmdir(join(certsDir, stranger))
     assert.deepEqual(await traces(), before)
-    assert.equal((await cri.version(never)).name, 'containerd')
+    await cri.answers(never)
   }, withoutLayer)
 })
 
