@@ -11,8 +11,8 @@ export interface ConfigFiles extends ConfigReader {
 
 /** A file that keeps containerd from starting with this configuration, or that could not be read. */
 export interface ConfigProblem {
-  /** `missing`: not there; `unreadable`: we may not read it; `broken`: not TOML; `invalid`: containerd refuses it. */
-  readonly kind: 'missing' | 'unreadable' | 'broken' | 'invalid'
+  /** `missing`: not there; `unreadable`: we may not read it; `invalid`: containerd refuses it. */
+  readonly kind: 'missing' | 'unreadable' | 'invalid'
   readonly file: string
   /** From 1, if known. */
   readonly line?: number | undefined
@@ -76,27 +76,23 @@ export async function loadConfig(reader: ConfigFiles): Promise<LoadedConfig> {
 }
 
 async function readConfigFile(path: string, reader: ConfigReader): Promise<ConfigFile | Omit<ConfigProblem, 'file'>> {
-  let text: string
-  let table: TomlTable
   try {
     const bytes = await reader.read(path)
     if (bytes === undefined) return { kind: 'missing', reason: 'it is not there' }
-    text = bytes.toString('utf8')
-    table = parseToml(text, path)
+    const text = bytes.toString('utf8')
+    const table = parseToml(text, path)
+    const { value: version = 0, line } = table.get('version') ?? {}
+    if (typeof version !== 'number' || !Number.isInteger(version))
+      return { kind: 'invalid', line, reason: '`version` is not an integer' }
+    const plugins = table.get('plugins')
+    if (plugins !== undefined && !isTable(plugins.value))
+      return { kind: 'invalid', line: plugins.line, reason: '`plugins` is not a table' }
+    return { path, text, version, table }
   } catch (error) {
     if (isRefusal(error)) return { kind: 'unreadable', reason: error.message }
     if (!(error instanceof TomlError)) throw error
-    return { kind: 'broken', line: error.line, column: error.column, reason: error.reason }
+    return { kind: 'invalid', line: error.line, column: error.column, reason: error.reason }
   }
-  const { value: version = 0, line } = table.get('version') ?? {}
-  if (typeof version !== 'number' || !Number.isInteger(version)) {
-    return { kind: 'invalid', line, reason: '`version` is not an integer' }
-  }
-  const plugins = table.get('plugins')
-  if (plugins !== undefined && !isTable(plugins.value)) {
-    return { kind: 'invalid', line: plugins.line, reason: '`plugins` is not a table' }
-  }
-  return { path, text, version, table }
 }
 
 /** The files that a file imports; `undefined` if `imports` is not a list of texts. */

@@ -123,7 +123,7 @@ describe('readConfig', () => {
     assert.deepEqual(told, [
       'missing /gone.toml  it is not there',
       'unreadable /etc/containerd/refused.toml  EACCES: permission denied',
-      'broken /etc/containerd/broken.toml 3 Unspecified values are invalid',
+      'invalid /etc/containerd/broken.toml 3 Unspecified values are invalid',
       'invalid /etc/containerd/list.toml 2 `imports` is not a list of texts',
       'invalid /etc/containerd/version.toml 1 `version` is not an integer',
       'invalid /etc/containerd/plugins.toml 1 `plugins` is not a table',
