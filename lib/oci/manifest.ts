@@ -1,4 +1,4 @@
-import { type Descriptor, type Digest, parseDigest } from './digest.ts'
+import { type Descriptor, parseDigest } from './digest.ts'
 import { OciError } from './error.ts'
 import {
   isIndexMediaType,
@@ -63,14 +63,10 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
   if (typeof mediaType !== 'string' || !isMediaType(mediaType)) throw invalid(`${where}.mediaType is not a media type`)
   if (typeof digest !== 'string') throw invalid(`${where}.digest is not a digest`)
   if (!Number.isSafeInteger(size) || (size as number) < 0) throw invalid(`${where}.size is not a number of bytes`)
-  return { mediaType, digest: checkDigest(digest, where), size: size as number }
-}
-
-function checkDigest(text: string, where: string): Digest {
   try {
-    return parseDigest(text)
+    return { mediaType, digest: parseDigest(digest), size: size as number }
   } catch (cause) {
-    throw invalid(`${where}.digest: ${cause instanceof Error ? cause.message : String(cause)}`, cause)
+    throw invalid(`${where}.digest: ${(cause as OciError).message}`, cause)
   }
 }
 
