@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import type { ProbeDoor } from '../containerd/check/probe-door.ts'
-import { createCheckMetrics, findingAsText, type Report } from '../containerd/check/report.ts'
+import { findingAsText, type Report, registerCheckMetrics } from '../containerd/check/report.ts'
 import { type CheckDependencies, type CheckResult, type CheckSubject, runCheck } from '../containerd/check/run.ts'
 import { createCheckWatch } from '../containerd/check/watch.ts'
 import type { Containerd } from '../containerd/client/client.ts'
@@ -10,7 +10,6 @@ import { HOSTS_FILES, isRefusal } from '../containerd/hosts/files.ts'
 import { registriesToWrite } from '../containerd/hosts/look.ts'
 import { mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
 import { planWrite } from '../containerd/hosts/plan.ts'
-import { SEVERITIES } from '../containerd/rule.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Readiness } from '../observe/readiness.ts'
@@ -47,7 +46,6 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies) {
   // Only the rule for the clock: a wrong swarm key must not end the mirror, and the readiness reports it.
   const others = async (signal: AbortSignal) => CLOCK.judge(await doors.ask(signal))
   const check = createNodeCheck(settings, { containerd, listen: registry, program, probe, others, log })
-  const checked = createCheckMetrics(metrics)
   const keepHosts = settings['manage-hosts'] === 'on' ? createHostsKeeper(settings, registry, log) : undefined
   let first = true
   const watch = createCheckWatch({
@@ -66,12 +64,12 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies) {
     readiness,
     log,
     onReport(report) {
-      for (const severity of SEVERITIES) checked.findings.set({ severity }, report.counts[severity])
       tell(report, log)
       if (first && report.outcome === 'failed') onFailure(new ConfigurationError(problemsOf(report)))
       first = false
     },
   })
+  registerCheckMetrics(metrics, () => watch.report)
   return {
     /** The report of the last check; missing before the first one. */
     get report(): Report | undefined {

@@ -14,11 +14,11 @@ export interface MirrorFigures {
 }
 
 /** Registers the metrics of a mirror as a whole. */
-export function registerMirrorMetrics({ gauges, gaugeFrom }: Metrics, figures: MirrorFigures): void {
-  gauges('build_info', 'Always 1; the labels say what runs.', ['version', 'runtime', 'runtime_version']).set(
-    { version: manifest.version, runtime: runtimeName, runtime_version: runtimeVersion() },
-    1,
-  )
+export function registerMirrorMetrics({ gaugesFrom, gaugeFrom }: Metrics, figures: MirrorFigures): void {
+  const build = { version: manifest.version, runtime: runtimeName, runtime_version: runtimeVersion() }
+  gaugesFrom('build_info', 'Always 1; the labels say what runs.', ['version', 'runtime', 'runtime_version'], () => [
+    [build, 1],
+  ])
   gaugeFrom('ready', 'Whether this mirror is ready (1) or not (0), as /readyz says.', () => Number(figures.isReady()))
   gaugeFrom('store_up', 'Whether containerd, or the layout that stands in for it, can be asked (1) or not (0).', () =>
     Number(figures.isStoreUp()),

@@ -32,135 +32,108 @@ export function createMetrics() {
   const texts: (() => string)[] = []
 
   /** @param lines returns the series of the metric, with their present values */
-  function register<Label extends string>(
+  function register(
     type: MetricDescription['type'],
     shortName: string,
     help: string,
-    values: Readonly<Record<Label, readonly string[]>>,
-    lines: (name: string) => Iterable<string>,
+    values: KnownLabels,
+    lines: (name: string) => readonly string[],
   ): void {
     // Names that begin with `process_` are Prometheus' own, the same for every process.
     const name = shortName.startsWith('process_') ? shortName : `swarmirror_${shortName}`
     if (descriptions.some((other) => other.name === name)) throw new Error(`there is a metric ${name} already`)
     descriptions.push({ name, type, labels: Object.keys(values), values, help })
     const head = `# HELP ${name} ${escaped(help)}\n# TYPE ${name} ${type}\n`
-    texts.push(() => `${head}${[...lines(name)].map((line) => `${line}\n`).join('')}`)
+    texts.push(() => `${head}${lines(name).map((line) => `${line}\n`).join('')}`)
   }
 
-  /** A metric with a single number. */
-  function single(type: 'counter' | 'gauge', name: string, help: string, look: () => number): void {
-    register(type, name, help, {}, (full) => [`${full} ${look()}`])
-  }
-
-  /** A metric with one number per combination of labels. */
-  function numbers<Known extends KnownLabels>(type: 'counter' | 'gauge', name: string, help: string, known: Known) {
-    const series = new Series(Object.keys(known), () => 0)
+  /** A metric with one number per combination of labels. `usual` are the combinations that are there from the start, at 0. */
+  function numbers<Known extends KnownLabels>(
+    type: 'counter' | 'gauge',
+    name: string,
+    help: string,
+    known: Known,
+    usual: readonly LabelsOf<Known>[],
+  ) {
+    const series = createSeries(Object.keys(known), () => 0)
     register(type, name, help, known, (full) =>
       series.all.map(({ labels, value }) => `${full}${textOf(labels)} ${value}`),
     )
-    return series
+    for (const labels of usual) series.at(labels)
+    return {
+      inc(labels: LabelsOf<Known>, by = 1): void {
+        series.at(labels).value += by
+      },
+      /** The value of each combination so far. */
+      get values() {
+        return series.all
+      },
+    }
   }
 
+  const single = (type: 'counter' | 'gauge') => (name: string, help: string) => {
+    const { inc } = numbers(type, name, help, {}, [{}])
+    return { inc: (by?: number): void => inc({}, by) }
+  }
+
+  const singleFrom = (type: 'counter' | 'gauge') => (name: string, help: string, look: () => number) =>
+    register(type, name, help, {}, (full) => [`${full} ${look()}`])
+
   return {
-    counter(name: string, help: string) {
-      let value = 0
-      single('counter', name, help, () => value)
-      return {
-        inc(by = 1): void {
-          value += by
-        },
-      }
-    },
+    counter: single('counter'),
 
     /** A counter with labels. `usual` are the combinations that are there from the start, at 0; by default all. */
-    counters<Known extends KnownLabels>(
+    counters: <Known extends KnownLabels>(
       name: string,
       help: string,
       known: Known,
       usual: readonly LabelsOf<Known>[] = combinations(known),
-    ) {
-      const series = numbers('counter', name, help, known)
-      for (const labels of usual) series.at(labels)
-      return {
-        inc(labels: LabelsOf<Known>, by = 1): void {
-          series.at(labels).value += by
-        },
-        /** The value of each combination so far. */
-        get values() {
-          return series.all
-        },
-      }
-    },
+    ) => numbers('counter', name, help, known, usual),
 
-    /** A gauge that goes up and down. */
-    gauge(name: string, help: string) {
-      let value = 0
-      single('gauge', name, help, () => value)
-      return {
-        inc(): void {
-          value += 1
-        },
-        dec(): void {
-          value -= 1
-        },
-      }
-    },
-
-    /** A gauge whose labels may have any value. */
-    gauges<Label extends string>(name: string, help: string, labels: readonly Label[]) {
-      const known = Object.fromEntries(labels.map((label) => [label, []])) as Record<Label, []>
-      const series = numbers('gauge', name, help, known)
-      return {
-        set(labels: Readonly<Record<Label, string>>, value: number): void {
-          series.at(labels).value = value
-        },
-      }
-    },
+    /** A gauge that goes up and, by negative numbers, down. */
+    gauge: single('gauge'),
 
     /** Counts how many observed values are up to each bound. */
     histograms<Known extends KnownLabels>(name: string, help: string, buckets: readonly number[], known: Known) {
-      const series = new Series(Object.keys(known), () => ({ counts: buckets.map(() => 0), sum: 0, count: 0 }))
-      register('histogram', name, help, known, function* (full) {
-        for (const { labels, value } of series.all) {
-          let upTo = 0
-          for (const [index, bound] of buckets.entries()) {
-            upTo += value.counts[index] ?? 0
-            yield `${full}_bucket${textOf({ le: String(bound), ...labels })} ${upTo}`
-          }
-          yield `${full}_bucket${textOf({ le: '+Inf', ...labels })} ${value.count}`
-          yield `${full}_sum${textOf(labels)} ${value.sum}`
-          yield `${full}_count${textOf(labels)} ${value.count}`
-        }
-      })
+      const bounds = [...buckets, Number.POSITIVE_INFINITY]
+      const series = createSeries(Object.keys(known), () => ({ counts: bounds.map(() => 0), sum: 0 }))
+      register('histogram', name, help, known, (full) =>
+        series.all.flatMap(({ labels, value: { counts, sum } }) => [
+          ...bounds.map((bound, at) => {
+            const le = bound === Number.POSITIVE_INFINITY ? '+Inf' : String(bound)
+            return `${full}_bucket${textOf({ le, ...labels })} ${counts[at]}`
+          }),
+          `${full}_sum${textOf(labels)} ${sum}`,
+          `${full}_count${textOf(labels)} ${counts.at(-1)}`,
+        ]),
+      )
       for (const labels of combinations(known)) series.at(labels)
       return {
         observe(labels: LabelsOf<Known>, observed: number): void {
           const { value } = series.at(labels)
-          const bucket = buckets.findIndex((bound) => observed <= bound)
-          if (bucket >= 0) value.counts[bucket] = (value.counts[bucket] ?? 0) + 1
+          value.counts = value.counts.map((count, at) => count + Number(observed <= (bounds[at] as number)))
           value.sum += observed
-          value.count += 1
         },
       }
     },
 
     /** A gauge that is read when the metrics are rendered. */
-    gaugeFrom: (name: string, help: string, look: () => number): void => single('gauge', name, help, look),
+    gaugeFrom: singleFrom('gauge'),
 
-    /** Such a gauge with a label, for each value that the label has then. */
-    gaugesFrom(
+    /** Such a gauge with labels, for each combination that there is then. */
+    gaugesFrom<Label extends string>(
       name: string,
       help: string,
-      label: string,
-      look: () => Iterable<readonly [value: string, of: number]>,
+      labels: readonly Label[],
+      look: () => readonly (readonly [labels: Readonly<Record<Label, string>>, value: number])[],
     ): void {
-      register('gauge', name, help, { [label]: [] }, (full) =>
-        [...look()].map(([value, of]) => `${full}${textOf({ [label]: value })} ${of}`),
+      register('gauge', name, help, Object.fromEntries(labels.map((label) => [label, []])), (full) =>
+        look().map(([labels, value]) => `${full}${textOf(labels)} ${value}`),
       )
     },
 
     /** A counter that is read when the metrics are rendered. */
-    counterFrom: (name: string, help: string, look: () => number): void => single('counter', name, help, look),
+    counterFrom: singleFrom('counter'),
 
     /** All metrics, in the order in which they are rendered. */
     descriptions: descriptions as readonly MetricDescription[],
@@ -176,29 +149,23 @@ const CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
 type Labels = Readonly<Record<string, string>>
 
-/** A value per combination of labels, in the order in which they came. */
-class Series<Value> {
-  readonly #names: readonly string[]
-  readonly #first: () => Value
-  readonly #all = new Map<string, { readonly labels: Labels; value: Value }>()
-
-  /** @param first makes the initial value of a combination */
-  constructor(names: readonly string[], first: () => Value) {
-    this.#names = names
-    this.#first = first
-  }
-
-  get all() {
-    return [...this.#all.values()]
-  }
-
-  at(labels: Labels): { value: Value } {
-    const key = JSON.stringify(this.#names.map((name) => labels[name]))
-    const known = this.#all.get(key)
-    if (known !== undefined) return known
-    const made = { labels, value: this.#first() }
-    this.#all.set(key, made)
-    return made
+/**
+ * A value per combination of labels, in the order in which they came.
+ *
+ * @param first makes the initial value of a combination
+ */
+function createSeries<Value>(names: readonly string[], first: () => Value) {
+  const all = new Map<string, { readonly labels: Labels; value: Value }>()
+  return {
+    get all() {
+      return [...all.values()]
+    },
+    at(labels: Labels): { value: Value } {
+      const key = JSON.stringify(names.map((name) => labels[name]))
+      const known = all.get(key) ?? { labels, value: first() }
+      all.set(key, known)
+      return known
+    },
   }
 }
 

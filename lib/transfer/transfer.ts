@@ -96,7 +96,7 @@ export class Transfer implements PiecesTold {
     const ms = this.#age
     const source = [...this.#given.keys()]
     const { bytes, attempts } = this.#told
-    metrics.transfersRunning.dec()
+    metrics.transfersRunning.inc(-1)
     metrics.transfers.inc({ outcome })
     metrics.transferSeconds.observe({ outcome }, ms / 1000)
     onTransfer?.(this.target, this.#told)

@@ -20,10 +20,13 @@ export function makeReport(findings: readonly Finding[]): Report {
   return { outcome: counts.error > 0 ? 'failed' : 'passed', counts, findings: SEVERITIES.flatMap(of) }
 }
 
-/** Reports a node's last check. */
-export function createCheckMetrics({ gauges }: Metrics) {
+/** @param last the report of the node's last check; `undefined` before the first one */
+export function registerCheckMetrics({ gaugesFrom }: Metrics, last: () => Report | undefined): void {
   const help = 'Findings of the last check of containerd and this node, by severity.'
-  return { findings: gauges('check_findings', help, ['severity']) }
+  gaugesFrom('check_findings', help, ['severity'], () => {
+    const { counts } = last() ?? {}
+    return counts === undefined ? [] : SEVERITIES.map((severity) => [{ severity }, counts[severity]] as const)
+  })
 }
 
 /** The report for machines: one JSON document and a line feed. */

@@ -21,7 +21,7 @@ test('metrics add up buckets, and escape the values of labels', () => {
   const metrics = createMetrics()
   const seconds = metrics.histograms('asking_seconds', 'Line\nfeed.', [0.001, 0.005], {})
   for (const value of [0.001, 0.002, 7]) seconds.observe({}, value)
-  metrics.gauges('info', 'Info.', ['what']).set({ what: 'a "b" \\\n' }, 1)
+  metrics.gaugesFrom('info', 'Info.', ['what'], () => [[{ what: 'a "b" \\\n' }, 1]])
   const lines = metrics.render().body.split('\n')
   for (const line of [
     '# HELP swarmirror_asking_seconds Line\\nfeed.',
