@@ -1,7 +1,6 @@
 import type { Digest } from '../oci/digest.ts'
 import { targetKey } from '../oci/key.ts'
 import { MANIFEST_SIZE_LIMIT } from '../oci/media-type.ts'
-import type { ManifestTarget } from '../oci/path.ts'
 import type { PeerClient } from '../peers/client.ts'
 import type { PeerCredentials } from '../peers/credentials.ts'
 import { PeerError } from '../peers/error.ts'
@@ -30,7 +29,7 @@ export interface PeerTrace {
   /** Milliseconds until the head of its answer, or until it failed. */
   readonly headMs: number
   /** Milliseconds until its first byte, if the trace asked for one. */
-  readonly firstByteMs?: number
+  readonly firstByteMs?: number | undefined
   /** The digest of its content. */
   readonly digest?: Digest
   /** What went wrong, in words. */
@@ -41,7 +40,7 @@ export interface PeerTrace {
 
 export interface Asking {
   /** Milliseconds until the lookup found its first peer; missing if it found none. */
-  readonly firstPeerMs?: number
+  readonly firstPeerMs?: number | undefined
   /** Milliseconds until the lookup was over. */
   readonly lookupMs: number
   /** How many peers the lookup found. */
@@ -57,14 +56,17 @@ const MAX_FOUND = 20
 const MAX_ASKED = 4
 /** Milliseconds after the head for the first byte, and for all bytes of a manifest. */
 const BYTE_LIMIT = 3_000
-const MANIFEST_LIMIT = 5_000
 
-/** Looks for peers that have the content, until the lookup is over, and asks some of them at once. */
+/**
+ * Looks for peers that have the content, until the lookup is over, and asks some of them at once.
+ *
+ * @returns also a manifest that was asked for by its digest, if a peer gave it
+ */
 export async function askPeers(
   dependencies: AskingDependencies,
   request: PeerRequest,
   signal: AbortSignal,
-): Promise<Asking> {
+): Promise<{ readonly asking: Asking; readonly manifest: TracedManifest | undefined }> {
   const startedAt = performance.now()
   const peers = new Map<string, Peer>()
   let firstPeerMs: number | undefined
@@ -79,7 +81,10 @@ export async function askPeers(
   const lookupMs = performance.now() - startedAt
   const ranked = dependencies.known.rank([...peers.values()]).slice(0, MAX_ASKED)
   const answers = await Promise.all(ranked.map((peer) => askPeer(dependencies, peer, request, signal)))
-  return { ...(firstPeerMs === undefined ? {} : { firstPeerMs }), lookupMs, found: peers.size, answers }
+  return {
+    asking: { firstPeerMs, lookupMs, found: peers.size, answers: answers.map(({ told }) => told) },
+    manifest: answers.find(({ manifest }) => manifest !== undefined)?.manifest,
+  }
 }
 
 async function askPeer(
@@ -87,59 +92,42 @@ async function askPeer(
   peer: Peer,
   request: PeerRequest,
   signal: AbortSignal,
-): Promise<PeerTrace> {
+): Promise<{ readonly told: PeerTrace; readonly manifest?: TracedManifest }> {
   const startedAt = performance.now()
   const spent = () => performance.now() - startedAt
-  const told = { address: addressOf(peer), isAside: known.isAside(peer) }
+  const about = { address: addressOf(peer), isAside: known.isAside(peer) }
   try {
     const answer = await ask(client, credentials, peer, request, signal)
     const headMs = spent()
-    if (answer.kind === 'missing' || answer.kind === 'busy') return { ...told, outcome: answer.kind, headMs }
+    const told = { ...about, outcome: 'content' as const, headMs }
+    if (answer.kind === 'missing' || answer.kind === 'busy') return { told: { ...told, outcome: answer.kind } }
     // An empty blob has no first byte.
-    if (answer.kind === 'unsatisfiable') return { ...told, outcome: 'content', headMs }
-    const { digest } = answer.descriptor
-    if (request.method === 'HEAD') return { ...told, outcome: 'content', headMs, digest }
-    const chunk = await reading(answer.body, BYTE_LIMIT, signal, () => answer.body.next())
-    if (chunk === undefined) return { ...told, outcome: 'silent', headMs, problem: 'headers, but no byte' }
-    return { ...told, outcome: 'content', headMs, firstByteMs: spent(), digest }
+    if (answer.kind === 'unsatisfiable') return { told }
+    const { digest, mediaType } = answer.descriptor
+    if (request.method === 'HEAD') return { told: { ...told, digest } }
+    const isManifest = request.target.kind === 'manifest'
+    const { bytes, firstByteMs } = await read(answer.body, isManifest, spent, signal)
+    if (firstByteMs === undefined)
+      return { told: { ...told, outcome: 'silent', problem: 'headers, but no byte' } }
+    if (isManifest) verify(bytes, digest)
+    return { told: { ...told, firstByteMs, digest }, ...(isManifest && { manifest: { mediaType, bytes } }) }
   } catch (error) {
     signal.throwIfAborted()
-    if (!(error instanceof PeerError)) throw error
-    return { ...told, outcome: error.failure, headMs: spent(), problem: error.message }
+    if (!(error instanceof PeerError || error instanceof VerificationError)) throw error
+    const outcome = error instanceof PeerError ? error.failure : 'invalid'
+    return { told: { ...about, outcome, headMs: spent(), problem: error.message } }
   }
 }
 
-/** A manifest from a peer that has said that it has it; `undefined` if the peer does not give it after all. */
-export async function readFromPeer(
-  { client, credentials }: AskingDependencies,
-  target: ManifestTarget & { readonly digest: Digest },
-  address: string,
-  signal: AbortSignal,
-): Promise<TracedManifest | undefined> {
-  const at = address.lastIndexOf(':')
-  const peer = { host: address.slice(0, at), port: Number(address.slice(at + 1)) }
-  try {
-    const answer = await ask(client, credentials, peer, { target, method: 'GET' }, signal)
-    if (answer.kind !== 'content') return undefined
-    const { body, descriptor } = answer
-    const bytes = await reading(body, MANIFEST_LIMIT, signal, () => wholeOf(body))
-    verify(bytes, target.digest)
-    return { mediaType: descriptor.mediaType, bytes }
-  } catch (error) {
-    signal.throwIfAborted()
-    // The peer gives other content than it said. The trace shows its first answer.
-    if (error instanceof PeerError || error instanceof VerificationError) return undefined
-    throw error
-  }
-}
-
-/** Reads from a body, which is cancelled afterwards, or after `limit` milliseconds. */
-async function reading<T>(body: ByteSource, limit: number, signal: AbortSignal, read: () => Promise<T>): Promise<T> {
+/** Reads the first chunk of a body, or all of it. */
+async function read(body: ByteSource, isWhole: boolean, spent: () => number, signal: AbortSignal) {
   const cancel = () => void body.cancel()
   try {
-    return await bounded(limit, signal, async (over) => {
+    return await bounded(BYTE_LIMIT, signal, async (over) => {
       using _ = onAbort(over, cancel)
-      return await read()
+      const first = Buffer.from((await body.next()) ?? [])
+      const firstByteMs = first.length === 0 ? undefined : spent()
+      return { firstByteMs, bytes: isWhole ? Buffer.concat([first, await wholeOf(body)]) : first }
     })
   } finally {
     cancel()
@@ -148,16 +136,6 @@ async function reading<T>(body: ByteSource, limit: number, signal: AbortSignal, 
 
 async function wholeOf(source: ByteSource): Promise<Uint8Array> {
   return new Uint8Array(await sourceResponse(source, {}).arrayBuffer())
-}
-
-/** The answer of this node's own store. */
-export interface LocalAnswer<T> {
-  /** Missing if the store does not have it, or could not be asked. */
-  readonly value?: T | undefined
-  /** Milliseconds until the store had answered. */
-  readonly ms: number
-  /** Why the store could not be asked, in words. */
-  readonly problem?: string | undefined
 }
 
 /** A manifest or index with its bytes, which match its digest. */
@@ -173,26 +151,26 @@ const LOCAL_LIMIT = 2_000
  * Asks this node's own store for a trace. The trace goes on if the store hangs, because people use the page to find out what is
  * wrong. After one failure it asks nothing more, because every question would wait as long.
  */
-export function createLocalAsker(store: ContentStore, limit = LOCAL_LIMIT) {
+export function createLocalAsker(store: ContentStore, signal: AbortSignal, limit = LOCAL_LIMIT) {
   let problem: string | undefined
-  return async <T>(
-    question: (store: ContentStore, signal: AbortSignal) => Promise<T | undefined>,
-    signal: AbortSignal,
-  ): Promise<LocalAnswer<T>> => {
-    if (problem !== undefined) return { ms: 0, problem }
-    const startedAt = performance.now()
-    try {
-      const value = await bounded(limit, signal, (over) => question(store, over))
-      return { value, ms: performance.now() - startedAt }
-    } catch (error) {
-      signal.throwIfAborted()
-      problem = error instanceof Error ? error.message : String(error)
-      return { ms: performance.now() - startedAt, problem }
-    }
+  return {
+    /** Why the store could not be asked, in words; missing if it could. */
+    get problem() {
+      return problem
+    },
+    /** The store's answer; `undefined` if it does not have it, or could not be asked. */
+    async ask<T>(question: (store: ContentStore, signal: AbortSignal) => Promise<T | undefined>) {
+      if (problem !== undefined) return undefined
+      try {
+        return await bounded(limit, signal, (over) => question(store, over))
+      } catch (error) {
+        signal.throwIfAborted()
+        problem = error instanceof Error ? error.message : String(error)
+        return undefined
+      }
+    },
   }
 }
-
-export type LocalAsker = ReturnType<typeof createLocalAsker>
 
 /** The manifest, if this node has it. */
 export async function readHere(
@@ -203,6 +181,5 @@ export async function readHere(
   const descriptor = await store.describe(digest, signal)
   if (descriptor === undefined || descriptor.size > MANIFEST_SIZE_LIMIT) return undefined
   const body = await store.open(digest, undefined, signal)
-  if (body === undefined) return undefined
-  return { mediaType: descriptor.mediaType, bytes: await wholeOf(body) }
+  return body && { mediaType: descriptor.mediaType, bytes: await wholeOf(body) }
 }

@@ -4,23 +4,13 @@ import { OciError } from '../oci/error.ts'
 import { targetKey } from '../oci/key.ts'
 import { childrenOf } from '../oci/manifest.ts'
 import { isIndexMediaType, isManifestMediaType } from '../oci/media-type.ts'
-import type { BlobTarget, ContentTarget } from '../oci/path.ts'
 import type { Policy } from '../oci/policy.ts'
 import { formatReference, parseReference, type Reference } from '../oci/reference.ts'
 import { bounded } from '../platform/abort.ts'
 import { ownPlatform } from '../platform/runtime.ts'
 import type { ContentStore } from '../store/store.ts'
-import {
-  type Asking,
-  type AskingDependencies,
-  askPeers,
-  createLocalAsker,
-  type LocalAnswer,
-  type LocalAsker,
-  readFromPeer,
-  readHere,
-  type TracedManifest,
-} from './trace-ask.ts'
+import type { PeerRequest } from '../transfer/ask.ts'
+import { type Asking, type AskingDependencies, askPeers, createLocalAsker, readHere } from './trace-ask.ts'
 
 export interface TracerDependencies extends AskingDependencies {
   readonly store: ContentStore
@@ -30,7 +20,7 @@ export interface TracerDependencies extends AskingDependencies {
 /** A trace under way. */
 interface Tracing extends TracerDependencies {
   /** Asks this node's own store, without hanging. */
-  readonly local: LocalAsker
+  readonly local: ReturnType<typeof createLocalAsker>
   readonly tell: (part: TracePart) => void
   readonly signal: AbortSignal
 }
@@ -47,7 +37,7 @@ export interface TracerOptions {
 
 /** One piece of content that a pull of the image would ask for, and who has it. */
 export interface TracePart extends Asking {
-  readonly role: 'tag' | 'index' | 'manifest' | 'config' | 'layer' | 'artifact'
+  readonly role: 'tag' | 'index' | 'manifest' | 'config' | 'layer'
   /** The digest, or `registry/repository:tag`. */
   readonly key: string
   readonly size?: number | undefined
@@ -88,7 +78,7 @@ export function createTracer(dependencies: TracerDependencies, options: TracerOp
         const reference = parseReference(text.trim())
         emit({ step: 'name', name: formatReference(reference), lookupTimeout })
         emit({ step: 'resolve', by: await resolverOf(resolution, reference.registry, over) })
-        const local = createLocalAsker(dependencies.store, localLimit)
+        const local = createLocalAsker(dependencies.store, over, localLimit)
         const tell = (part: TracePart) => emit({ step: 'part', part })
         return await follow({ ...dependencies, local, tell, signal: over }, reference)
       } catch (error) {
@@ -119,29 +109,30 @@ async function follow(tracing: Tracing, reference: Reference): Promise<string | 
 }
 
 async function followTag(tracing: Tracing, { registry, repository, tag = '' }: Reference): Promise<Digest | undefined> {
-  const { local: ask, tell, signal } = tracing
   const target = { kind: 'manifest', registry, repository, tag } as const
-  const local = await ask((store, over) => store.resolve(target, over), signal)
-  const asking = await askPeers(tracing, { target, method: 'HEAD' }, signal)
-  tell({ role: 'tag', key: targetKey(target), ...shown(local), ...asking })
-  return local.value ?? asking.answers.find(({ outcome }) => outcome === 'content')?.digest
+  const { local, part } = await look(tracing, { target, method: 'HEAD' }, (store, over) =>
+    store.resolve(target, over),
+  )
+  tracing.tell({ role: 'tag', ...part })
+  return local ?? part.answers.find(({ outcome }) => outcome === 'content')?.digest
 }
 
 /** Follows a manifest to its config and layers, and an index to the manifest for this node's platform. */
 async function followContent(tracing: Tracing, name: Reference, digest: Digest): Promise<string | undefined> {
-  const { tell } = tracing
+  const { registry, repository } = name
   for (let next: Digest = digest; ; ) {
-    const target = { kind: 'manifest', ...placeOf(name), digest: next } as const
-    const found = await look(tracing, target)
-    const manifest = await readManifest(tracing, target, found.asking)
-    if (manifest === undefined) {
-      tell({ role: 'manifest', key: next, ...found.own, ...found.asking })
+    const target = { kind: 'manifest', registry, repository, digest: next } as const
+    const { local, manifest, part } = await look(tracing, { target, method: 'GET' }, (store, over) =>
+      readHere(store, target.digest, over),
+    )
+    const found = local ?? manifest
+    if (found === undefined) {
+      tracing.tell({ role: 'manifest', ...part })
       return 'nobody in the swarm has this manifest: containerd asks upstream'
     }
-    const { mediaType, bytes } = manifest
+    const { mediaType, bytes } = found
     const isIndex = isIndexMediaType(mediaType)
-    const role = isIndex ? 'index' : 'manifest'
-    tell({ role, key: next, size: bytes.length, ...found.own, ...found.asking })
+    tracing.tell({ role: isIndex ? 'index' : 'manifest', size: bytes.length, ...part })
     const children = childrenOf(bytes, mediaType)
     if (!isIndex) return await followBlobs(tracing, name, children)
     const child = preferredChild(bytes, children)
@@ -152,36 +143,23 @@ async function followContent(tracing: Tracing, name: Reference, digest: Digest):
 
 async function followBlobs(
   tracing: Tracing,
-  name: Reference,
+  { registry, repository }: Reference,
   children: readonly Descriptor[],
 ): Promise<string | undefined> {
   const chosen = [...new Map(children.map((child) => [child.digest, child])).values()].slice(0, MAX_PARTS)
   const roles = new Map(children.map(({ digest }, index) => [digest, index === 0 ? 'config' : 'layer'] as const))
   for (let at = 0; at < chosen.length; at += PARALLEL) {
     const looking = chosen.slice(at, at + PARALLEL).map(async ({ digest, size }) => {
-      const target: BlobTarget = { kind: 'blob', ...placeOf(name), digest }
-      const { own, asking } = await look(tracing, target)
-      return { role: roles.get(digest) ?? 'layer', key: digest, size, ...own, ...asking }
+      const target = { kind: 'blob', registry, repository, digest } as const
+      // The first byte of a blob shows that the peer can send it, and costs real pulls nothing.
+      const { part } = await look(tracing, { target, method: 'GET', range: 'bytes=0-0' }, (store, over) =>
+        store.describe(digest, over),
+      )
+      return { role: roles.get(digest) ?? 'layer', size, ...part }
     })
     for (const part of await Promise.all(looking)) tracing.tell(part)
   }
   return roles.size > chosen.length ? `only the first ${MAX_PARTS} parts of ${roles.size} were looked at` : undefined
-}
-
-/** Reads the manifest from this node, or else from a peer that has said that it has it; `undefined` if nobody gives it. */
-async function readManifest(
-  tracing: Tracing,
-  target: Parameters<typeof readFromPeer>[1],
-  { answers }: Asking,
-): Promise<TracedManifest | undefined> {
-  const { signal } = tracing
-  const held = await tracing.local((store, over) => readHere(store, target.digest, over), signal)
-  if (held.value !== undefined) return held.value
-  for (const { address, outcome } of answers) {
-    const manifest = outcome === 'content' ? await readFromPeer(tracing, target, address, signal) : undefined
-    if (manifest !== undefined) return manifest
-  }
-  return undefined
 }
 
 /** The child of an index for this node's platform, or else the first child. */
@@ -196,19 +174,17 @@ function preferredChild(index: Uint8Array, children: readonly Descriptor[]): Des
 }
 
 /** Finds out whether this node has the content, and which peers do. */
-async function look(tracing: Tracing, target: ContentTarget & { readonly digest: Digest }) {
-  const { signal } = tracing
-  const local = await tracing.local((store, over) => store.describe(target.digest, over), signal)
-  // The first byte of a blob shows that the peer can send it, and costs real pulls nothing.
-  const range = target.kind === 'blob' ? 'bytes=0-0' : undefined
-  const asking = await askPeers(tracing, { target, method: 'GET', range }, signal)
-  return { own: shown(local), asking }
-}
-
-function shown({ value, ms, problem }: LocalAnswer<unknown>): Pick<TracePart, 'isLocal' | 'localMs' | 'localProblem'> {
-  return { isLocal: value !== undefined, localMs: ms, ...(problem === undefined ? {} : { localProblem: problem }) }
-}
-
-function placeOf({ registry, repository }: Reference) {
-  return { registry, repository }
+async function look<T>(
+  tracing: Tracing,
+  request: PeerRequest,
+  question: (store: ContentStore, signal: AbortSignal) => Promise<T | undefined>,
+) {
+  const startedAt = performance.now()
+  const local = await tracing.local.ask(question)
+  const own = {
+    ...{ key: targetKey(request.target), isLocal: local !== undefined, localMs: performance.now() - startedAt },
+    localProblem: tracing.local.problem,
+  }
+  const { asking, manifest } = await askPeers(tracing, request, tracing.signal)
+  return { local, manifest, part: { ...own, ...asking } }
 }
