@@ -81,12 +81,11 @@ export class UDXSocket extends EventEmitter<SocketEvents> {
     this.#address = { host, family: 4, port: this.#datagrams.port }
   }
 
-  /** Sends a datagram. @returns whether it could be sent */
-  send(bytes: Uint8Array, port: number, host?: string): Promise<boolean> {
-    return Promise.resolve(this.trySend(bytes, port, host))
-  }
-
-  /** Sends a datagram. Other nodes may have given an invalid address; then the datagram is lost, as on a network. */
+  /**
+   * Sends a datagram. Other nodes may have given an invalid address; then the datagram is lost, as on a network.
+   *
+   * @returns whether it could be sent
+   */
   trySend(bytes: Uint8Array, port: number, host = '127.0.0.1'): boolean {
     if (this.#closed || !isPort(port) || !isIPv4(host)) return false
     if (!this.bound && !this.closing) this.bind()

@@ -112,10 +112,6 @@ export class UDXStream extends Duplex<StreamEvents> {
     return this.#route?.socket ?? null
   }
 
-  get remoteId(): number {
-    return this.#route?.remoteId ?? 0
-  }
-
   get remoteHost(): string | null {
     return this.#route?.host ?? null
   }
@@ -229,7 +225,7 @@ export class UDXStream extends Duplex<StreamEvents> {
   }
 
   #compose(flags: number, payload?: Uint8Array, seq = this.#sender.next): Uint8Array {
-    return createPacket({ flags, id: this.remoteId, seq, ack: this.#ack }, payload)
+    return createPacket({ flags, id: this.#route?.remoteId ?? 0, seq, ack: this.#ack }, payload)
   }
 
   #transmit(packet: Uint8Array): void {
