@@ -5,7 +5,7 @@ import { type Report, remedyAsText } from '../containerd/check/report.ts'
 import type { Followers } from '../http/from-arrival.ts'
 import type { HttpMetrics } from '../http/metrics.ts'
 import type { Activity } from '../observe/activity.ts'
-import { History } from '../observe/history.ts'
+import { openHistory } from '../observe/history.ts'
 import type { Logger } from '../observe/log.ts'
 import { runtimeVersion } from '../observe/process-figures.ts'
 import type { Readiness } from '../observe/readiness.ts'
@@ -86,7 +86,7 @@ export async function createMirrorPage(settings: Settings, dependencies: MirrorP
     }
   }
   const dataDir = settings['data-dir']
-  const history = await History.open({
+  const history = await openHistory({
     async look() {
       await learn()
       const { bytes, failures } = activity.totals

@@ -47,93 +47,80 @@ export interface HistoryDependencies {
 /**
  * What happened in the last day, in bars of ten minutes. It looks at the counts once for each bar, and when it is asked. It
  * writes its file at the end of each bar in which something happened.
+ *
+ * @throws the system's error if the file exists but cannot be read
  */
-export class History {
-  readonly #dependencies: Required<HistoryDependencies>
+export async function openHistory({ look, path, log, now = Date.now }: HistoryDependencies) {
+  const kept = path === undefined ? undefined : await readDocument(path, BARS, log)
   /** By number of bars since 1970. */
-  readonly #bars: Map<number, Counts>
-  #last = NOTHING
-  #lookedAt: number
-  #isChanged = false
-  #timer: ReturnType<typeof setTimeout> | undefined
+  const bars = new Map(kept)
+  let last = NOTHING
+  let lookedAt = now()
+  let isChanged = false
+  let timer: ReturnType<typeof setTimeout> | undefined
   /** Looks run one after another, because each counts what is new since the one before. */
-  #looking: Promise<void> = Promise.resolve()
-
-  private constructor(dependencies: Required<HistoryDependencies>, bars: Iterable<readonly [number, Counts]>) {
-    this.#dependencies = dependencies
-    this.#bars = new Map(bars)
-    this.#lookedAt = dependencies.now()
-    this.#wait()
-  }
-
-  /** @throws the system's error if the file exists but cannot be read */
-  static async open({ now = Date.now, ...dependencies }: HistoryDependencies): Promise<History> {
-    const { path, log } = dependencies
-    const bars = path === undefined ? undefined : await readDocument(path, BARS, log)
-    return new History({ ...dependencies, now }, bars ?? [])
-  }
-
-  async status(): Promise<HistoryStatus> {
-    await this.#look()
-    const present = barOf(this.#dependencies.now())
-    const bars = [...this.#bars].map(([bar, counts]) => [present - bar, counts] as const)
-    return { interval: INTERVAL, kept: KEPT, bars: bars.filter(([ago]) => ago >= 0 && ago < KEPT) }
-  }
-
-  /** Looks a last time, and writes the file. */
-  async close(): Promise<void> {
-    clearTimeout(this.#timer)
-    await this.#look()
-    await this.#write()
-  }
+  let looking: Promise<void> = Promise.resolve()
 
   /** Looks at the end of the present bar. */
-  #wait(): void {
-    const { now, log } = this.#dependencies
-    this.#timer = setTimeout(
+  function wait(): void {
+    timer = setTimeout(
       () => {
-        this.#wait()
-        this.#look()
-          .then(() => this.#write())
+        wait()
+        update()
+          .then(write)
           .catch((error) => log.error('history not updated', { error }))
       },
       INTERVAL - (now() % INTERVAL),
     )
-    this.#timer.unref()
+    timer.unref()
   }
 
-  #look(): Promise<void> {
-    this.#looking = this.#looking.catch(() => undefined).then(() => this.#count())
-    return this.#looking
+  function update(): Promise<void> {
+    looking = looking.catch(() => undefined).then(add)
+    return looking
   }
 
-  async #count(): Promise<void> {
-    const { look, now } = this.#dependencies
+  async function add(): Promise<void> {
     const counts = await look()
     // Every bar ends with a look, so everything since the last look belongs to the bar of that look.
-    const bar = barOf(this.#lookedAt)
-    const before = this.#bars.get(bar)
-    const grown = combined(counts, this.#last, (a, b) => Math.max(a - b, 0))
-    this.#last = counts
-    this.#lookedAt = now()
+    const bar = barOf(lookedAt)
+    const grown = combined(counts, last, (a, b) => Math.max(a - b, 0))
+    last = counts
+    lookedAt = now()
     if (Object.values(grown).every((value) => value === 0)) return
-    this.#isChanged = true
-    this.#bars.set(bar, before === undefined ? grown : combined(before, grown, (a, b) => a + b))
-    const oldest = barOf(this.#lookedAt) - KEPT
-    for (const old of this.#bars.keys()) if (old <= oldest) this.#bars.delete(old)
+    isChanged = true
+    bars.set(bar, combined(bars.get(bar) ?? NOTHING, grown, (a, b) => a + b))
+    const oldest = barOf(lookedAt) - KEPT
+    for (const old of bars.keys()) if (old <= oldest) bars.delete(old)
   }
 
-  async #write(): Promise<void> {
-    const { path, log } = this.#dependencies
-    if (path === undefined || !this.#isChanged) return
-    this.#isChanged = false
+  async function write(): Promise<void> {
+    if (path === undefined || !isChanged) return
+    isChanged = false
     try {
-      await writeDocument(path, [...this.#bars].slice(-KEPT))
+      await writeDocument(path, [...bars].slice(-KEPT))
     } catch (error) {
       // The mirror works without the file, and tries again at the end of the next bar.
-      this.#isChanged = true
+      isChanged = true
       log.warn('cannot write the history', { path, error })
     }
+  }
+
+  wait()
+  return {
+    async status(): Promise<HistoryStatus> {
+      await update()
+      const present = barOf(now())
+      const since = [...bars].map(([bar, counts]) => [present - bar, counts] as const)
+      return { interval: INTERVAL, kept: KEPT, bars: since.filter(([ago]) => ago >= 0 && ago < KEPT) }
+    },
+
+    /** Looks a last time, and writes the file. */
+    async close(): Promise<void> {
+      clearTimeout(timer)
+      await update()
+      await write()
+    },
   }
 }
 

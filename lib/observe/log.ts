@@ -71,32 +71,23 @@ function plain(): (this: unknown, key: string, value: unknown) => unknown {
   }
 }
 
-/** Lines of one event that may come at once: enough to see how a fault affects several requests. */
-const BURST = 20
-/** Milliseconds until one more line may come: a flood of one event then writes some 35 MB a day. */
-const INTERVAL = 1_000
-/** Longest text of a field, in characters, because a request may have a path of 16 KiB. */
-const MAX_TEXT = 256
-
-export interface BoundedLogOptions {
-  /** Lines of one event that may come at once. */
-  readonly burst?: number
-  /** Milliseconds until one more line may come. */
-  readonly interval?: number
-  /** Longest text of a field, in characters. */
-  readonly maxText?: number
+const BOUNDS = {
+  /** Lines of one event that may come at once: enough to see how a fault affects several requests. */
+  burst: 20,
+  /** Milliseconds until one more line may come: a flood of one event then writes some 35 MB a day. */
+  interval: 1_000,
+  /** Longest text of a field, in characters, because a request may have a path of 16 KiB. */
+  maxText: 256,
   /** Milliseconds that never go back. */
-  readonly now?: (() => number) | undefined
+  now: () => performance.now(),
 }
 
 /**
  * A logger for lines that clients can cause. It writes at most `burst` lines of an event at once, and then one per `interval`.
  * It cuts long texts, and its next line says how many lines it has left out.
  */
-export function boundedLog(
-  log: Logger,
-  { burst = BURST, interval = INTERVAL, maxText = MAX_TEXT, now = () => performance.now() }: BoundedLogOptions = {},
-): Logger {
+export function boundedLog(log: Logger, options: Partial<typeof BOUNDS> = {}): Logger {
+  const { burst, interval, maxText, now } = { ...BOUNDS, ...options }
   const events = new Map<string, { due: number; leftOut: number }>()
   const bounded =
     (level: LogLevel) =>
@@ -123,7 +114,7 @@ const WARNING_INTERVAL = 60_000
 /**
  * Warnings that others can cause at any rate. It writes each event at most once a minute, with the number of lines left out.
  */
-export function rareWarnings(log: Logger, now?: () => number): Pick<Logger, 'warn'> {
+export function rareWarnings(log: Logger, now = BOUNDS.now): Pick<Logger, 'warn'> {
   return boundedLog(log, { burst: 1, interval: WARNING_INTERVAL, maxText: LONGEST_TEXT, now })
 }
 

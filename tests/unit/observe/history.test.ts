@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { type Counts, History } from '../../../lib/observe/history.ts'
+import { type Counts, openHistory } from '../../../lib/observe/history.ts'
 import { silentLogger } from '../../../lib/observe/log.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
@@ -11,10 +11,10 @@ const NOTHING: Counts = { peer: 0, local: 0, upstream: 0, given: 0, failures: 0 
 const BAR = 600_000
 const START = 3_000 * BAR
 
-test('History tells what happened in each bar, and forgets what is older than a day', async () => {
+test('openHistory tells what happened in each bar, and forgets what is older than a day', async () => {
   let counts = NOTHING
   let now = START
-  const history = await History.open({ look: async () => counts, path: undefined, log: silentLogger, now: () => now })
+  const history = await openHistory({ look: async () => counts, path: undefined, log: silentLogger, now: () => now })
   assert.deepEqual((await history.status()).bars, [])
   counts = { ...counts, peer: 10, failures: 1 }
   assert.deepEqual((await history.status()).bars, [[0, { ...NOTHING, peer: 10, failures: 1 }]])
@@ -36,12 +36,12 @@ test('History tells what happened in each bar, and forgets what is older than a 
   await history.close()
 })
 
-test('History goes on after a restart if it has a file, with counts that begin at 0', async () => {
+test('openHistory goes on after a restart if it has a file, with counts that begin at 0', async () => {
   await withTemporaryDirectory(async (dir) => {
     const path = join(dir, 'history.json')
     let now = START
     const open = (peer: number) =>
-      History.open({ look: async () => ({ ...NOTHING, peer }), path, log: silentLogger, now: () => now })
+      openHistory({ look: async () => ({ ...NOTHING, peer }), path, log: silentLogger, now: () => now })
     const first = await open(10)
     await first.close()
     now += 2 * BAR
@@ -55,18 +55,18 @@ test('History goes on after a restart if it has a file, with counts that begin a
   })
 })
 
-test('History begins anew if its file is damaged, and goes on if it cannot be written', async () => {
+test('openHistory begins anew if its file is damaged, and goes on if it cannot be written', async () => {
   await withTemporaryDirectory(async (dir) => {
     const path = join(dir, 'history.json')
     const { log, lines } = createLogRecorder()
     for (const text of ['{', '[[1,{"peer":-1}]]', JSON.stringify(Array(200).fill([1, NOTHING]))]) {
       await writeFile(path, text)
-      const history = await History.open({ look: async () => NOTHING, path, log })
+      const history = await openHistory({ look: async () => NOTHING, path, log })
       assert.deepEqual((await history.status()).bars, [])
       await history.close()
       assert.equal(lines.at(-1)?.event, 'damaged file replaced')
     }
-    const nowhere = await History.open({
+    const nowhere = await openHistory({
       ...{ look: async () => ({ ...NOTHING, peer: 1 }), log },
       path: join(dir, 'nowhere', 'history.json'),
     })
