@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http'
-import { OVER, onAbort } from './abort.ts'
+import { OVER } from './abort.ts'
 
 /** A TCP or TLS connection that a server has accepted. */
 export interface Wire {
@@ -59,7 +59,7 @@ export class Client {
     return this.signal.aborted
   }
 
-  /** Resolves when the system has taken the whole response, or the response has ended otherwise. */
+  /** Resolves when the system has taken the whole response, the response has ended otherwise, or the client leaves. */
   get ended(): Promise<void> {
     return this.#done.promise
   }
@@ -99,11 +99,6 @@ export class Client {
   cut(): void {
     this.keepAlive = false
     this.end()
-  }
-
-  /** Calls `left` once when the client leaves, at once if it has left already. */
-  onLeave(left: () => void): Disposable {
-    return onAbort(this.signal, left)
   }
 
   /** Call this when the connection has ended. */

@@ -99,8 +99,8 @@ export class HttpConnection {
     const { handler, options, connections } = this.#server
     const exchange = connections.begin(this.#connection)
     const client = new Client(this.#wire, method, keepAlive && !this.#server.closing, options.writeTimeout)
-    using _ = client.onLeave(() => exchange.over(client.sent))
     this.#client = client
+    const ended = client.ended.then(() => exchange.over(client.sent))
     await respond(
       () => {
         const request = requestOf(received, client.signal, body)
@@ -109,8 +109,7 @@ export class HttpConnection {
       client,
       (error) => options.onError(error, { method, url: target }),
     )
-    await client.ended
-    exchange.over(client.sent)
+    await ended
     this.#client = undefined
     if (this.#isOver) return
     if (!client.keepAlive) return this.#finish()
@@ -128,18 +127,13 @@ export class HttpConnection {
   }
 }
 
-export interface ReceivedRequest {
-  readonly method: string
-  /** Path and query as the client sent them. */
-  readonly target: string
-  readonly headers: Headers
-  /** Bytes of the body; 0 if it has none or a body that nobody reads. */
-  readonly bodyLength: number
-  readonly keepAlive: boolean
-}
+type ReceivedRequest = NonNullable<ReturnType<typeof readRequest>>
 
-/** Reads a request's head; `undefined` if it is malformed. */
-export function readRequest(head: Uint8Array): ReceivedRequest | undefined {
+/**
+ * Reads a request's head; `undefined` if it is malformed. `target` is the path and query as the client sent them, and
+ * `bodyLength` is 0 if the request has no body or one that nobody reads.
+ */
+export function readRequest(head: Uint8Array) {
   try {
     const { firstLine, headers } = readHead(head)
     const [, method, target, version] = REQUEST_LINE.exec(firstLine) ?? []
@@ -150,13 +144,8 @@ export function readRequest(head: Uint8Array): ReceivedRequest | undefined {
     if (!/^\d+$/.test(declared)) return undefined
     const length = headers.has('transfer-encoding') ? Number.POSITIVE_INFINITY : Number(declared)
     const bodyLength = method === 'POST' && length <= MAX_BODY ? length : 0
-    return {
-      method,
-      target,
-      headers,
-      bodyLength,
-      keepAlive: version === '1' && length === bodyLength && !closes(headers),
-    }
+    const keepAlive = version === '1' && length === bodyLength && !closes(headers)
+    return { method, target, headers, bodyLength, keepAlive }
   } catch (error) {
     if (error instanceof ProtocolError) return undefined
     throw error

@@ -1,3 +1,4 @@
+import { onAbort } from './abort.ts'
 import { type ByteSource, byteSourceOf, NO_BODY } from './byte-source.ts'
 import type { Client } from './client.ts'
 import { internalError } from './listener.ts'
@@ -50,7 +51,7 @@ async function send(response: Response, client: Client): Promise<void> {
   }
   // Nobody is left who could be told that cancelling the source failed.
   const abandon = () => source.cancel().catch(() => undefined)
-  using _ = client.onLeave(abandon)
+  using _ = onAbort(client.signal, abandon)
   try {
     await sendBody(response, source, client)
   } catch (error) {

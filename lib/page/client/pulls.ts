@@ -13,11 +13,9 @@ export function roleOf({ key, kind, mediaType = '' }: PullPart): string {
 }
 
 /** The name of a part, with its role. */
-export function partName(part: PullPart): HTMLElement {
-  const { key } = part
-  const isTag = key.includes('/')
-  const name = isTag ? key.slice(key.lastIndexOf(':') + 1) : formatDigest(key)
-  return make('span', 'name', name, make('span', 'muted', ` ${roleOf(part)}`))
+export function partName(key: string, role: string): HTMLElement {
+  const name = key.includes('/') ? key.slice(key.lastIndexOf(':') + 1) : formatDigest(key)
+  return make('span', 'name', name, make('span', 'muted', ` ${role}`))
 }
 
 /** Bytes of a part that are there: from peers, or in containerd while it gets the part from upstream. */
@@ -64,7 +62,7 @@ export function running(status: Status, before: Status | undefined): Child[] {
         make('div', '', peerName(peer, names), isArriving && make('span', 'muted', ' in flight')),
       )
       return [
-        make('span', 'name', partName(part), make('div', 'muted', pull.name)),
+        make('span', 'name', partName(part.key, roleOf(part)), make('div', 'muted', pull.name)),
         progress,
         size > 0 ? `${formatBytes(given)} of ${formatBytes(size)}` : formatBytes(given),
         rate,
@@ -128,7 +126,7 @@ export function partRow(part: PullPart, pull: Pull, names: Names): Child[] {
   const { source, size = 0, headMs, startedAt, endedAt } = part
   const ms = endedAt === undefined || source === 'none' ? undefined : endedAt - startedAt
   return [
-    partName(part),
+    partName(part.key, roleOf(part)),
     make('div', '', ...waysOf(part, names)),
     size > 0 ? formatBytes(size) : '',
     headMs === undefined || source === 'none' ? '' : formatTime(headMs),

@@ -1,8 +1,8 @@
 import type { TracePart, TraceStep } from '../trace.ts'
 import type { PeerTrace } from '../trace-ask.ts'
 import { byId, type Child, make, table } from './dom.ts'
-import { formatBytes, formatCount, formatDigest, formatTime } from './format.ts'
-import { peerName } from './pulls.ts'
+import { formatBytes, formatCount, formatTime } from './format.ts'
+import { partName, peerName } from './pulls.ts'
 import type { Names } from './swarm.ts'
 
 /** Runs a trace and shows its steps as they come, with the names of the nodes that are known by then. */
@@ -36,14 +36,14 @@ export function traceShown(steps: readonly TraceStep[], names: Names): Child[] {
   const name = steps.find((step) => step.step === 'name')
   const end = steps.find((step) => step.step === 'end')
   const resolve = steps.find((step) => step.step === 'resolve')
-  const lookupTimeout = name?.step === 'name' ? name.lookupTimeout : 0
+  const lookupTimeout = name?.lookupTimeout ?? 0
   const shown: Child[] = []
-  if (end?.step === 'end') {
+  if (end !== undefined) {
     const conclusion = concluded(parts, lookupTimeout)
     if (end.problem !== undefined) shown.push(make('p', 'careful', end.problem))
     if (conclusion !== '') shown.push(make('p', '', `${conclusion} The trace took ${formatTime(end.ms)}.`))
   }
-  if (resolve?.step === 'resolve') {
+  if (resolve !== undefined) {
     const ways = {
       upstream:
         'Upstream resolves it: a pull asks there what the tag means, and with the secret of its pod whether it may pull.',
@@ -56,12 +56,7 @@ export function traceShown(steps: readonly TraceStep[], names: Names): Child[] {
     'peers asked, and their first byte': 'mono answers',
   }
   const rows = parts.map((part) => [
-    make(
-      'span',
-      'name',
-      part.role === 'tag' ? part.key.slice(part.key.lastIndexOf(':') + 1) : formatDigest(part.key),
-      make('span', 'muted', ` ${part.role}`),
-    ),
+    partName(part.key, part.role),
     part.size === undefined ? '' : formatBytes(part.size),
     localShown(part),
     lookupShown(part, lookupTimeout),
@@ -69,9 +64,8 @@ export function traceShown(steps: readonly TraceStep[], names: Names): Child[] {
     make(
       'div',
       'name',
-      ...(part.answers.length === 0
-        ? [make('span', 'muted', 'nobody')]
-        : part.answers.map((answer) => answerShown(answer, names))),
+      ...part.answers.map((answer) => answerShown(answer, names)),
+      part.answers.length === 0 && make('span', 'muted', 'nobody'),
     ),
   ])
   if (rows.length > 0) shown.push(table('Trace', columns, rows))
