@@ -2,7 +2,7 @@
 
 declare module 'hyperdht' {
   import type { EventEmitter } from 'node:events'
-  import type { DhtRequest, DhtResponse, IncomingRequest } from './dht/hyperdht-rpc.ts'
+  import type { DhtRequest, DhtResponse, IncomingRequest } from './dht/rpc.ts'
 
   export interface Address {
     readonly host: string

@@ -15,7 +15,7 @@ import {
   LOOKUP,
   QUESTION,
   WITHDRAW,
-} from '../../../../lib/swarm/dht/hyperdht-rpc.ts'
+} from '../../../../lib/swarm/dht/rpc.ts'
 import { createRecordStore } from '../../../../lib/swarm/dht/record-store.ts'
 import { compact } from '../../../../lib/swarm/node.ts'
 
