@@ -89,7 +89,10 @@ export async function openHistory({ look, path, log, now = Date.now }: HistoryDe
     lookedAt = now()
     if (Object.values(grown).every((value) => value === 0)) return
     isChanged = true
-    bars.set(bar, combined(bars.get(bar) ?? NOTHING, grown, (a, b) => a + b))
+    bars.set(
+      bar,
+      combined(bars.get(bar) ?? NOTHING, grown, (a, b) => a + b),
+    )
     const oldest = barOf(lookedAt) - KEPT
     for (const old of bars.keys()) if (old <= oldest) bars.delete(old)
   }

@@ -44,7 +44,12 @@ export function createMetrics() {
     if (descriptions.some((other) => other.name === name)) throw new Error(`there is a metric ${name} already`)
     descriptions.push({ name, type, labels: Object.keys(values), values, help })
     const head = `# HELP ${name} ${escaped(help)}\n# TYPE ${name} ${type}\n`
-    texts.push(() => `${head}${lines(name).map((line) => `${line}\n`).join('')}`)
+    texts.push(
+      () =>
+        `${head}${lines(name)
+          .map((line) => `${line}\n`)
+          .join('')}`,
+    )
   }
 
   /** A metric with one number per combination of labels. `usual` are the combinations that are there from the start, at 0. */

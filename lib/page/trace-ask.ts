@@ -107,8 +107,7 @@ async function askPeer(
     if (request.method === 'HEAD') return { told: { ...told, digest } }
     const isManifest = request.target.kind === 'manifest'
     const { bytes, firstByteMs } = await read(answer.body, isManifest, spent, signal)
-    if (firstByteMs === undefined)
-      return { told: { ...told, outcome: 'silent', problem: 'headers, but no byte' } }
+    if (firstByteMs === undefined) return { told: { ...told, outcome: 'silent', problem: 'headers, but no byte' } }
     if (isManifest) verify(bytes, digest)
     return { told: { ...told, firstByteMs, digest }, ...(isManifest && { manifest: { mediaType, bytes } }) }
   } catch (error) {

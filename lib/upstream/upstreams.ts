@@ -69,11 +69,15 @@ export function createUpstreams(
   const { signal: closed } = closing
   /** When the next look at a stranger would be due if they came one per interval. */
   let strangersDue = Number.NEGATIVE_INFINITY
-  metrics.gaugesFrom('upstream_up', 'Whether a registry answers (1) or not (0), where that is known.', ['registry'], () =>
-    // Only known registries, because clients may name any, and each would become a series.
-    fresh().flatMap(({ isKnown, registry, state }) =>
-      isKnown && state !== 'unasked' ? [[{ registry }, Number(state === 'answers')] as const] : [],
-    ),
+  metrics.gaugesFrom(
+    'upstream_up',
+    'Whether a registry answers (1) or not (0), where that is known.',
+    ['registry'],
+    () =>
+      // Only known registries, because clients may name any, and each would become a series.
+      fresh().flatMap(({ isKnown, registry, state }) =>
+        isKnown && state !== 'unasked' ? [[{ registry }, Number(state === 'answers')] as const] : [],
+      ),
   )
 
   function fresh() {

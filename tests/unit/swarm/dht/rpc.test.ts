@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { silentLogger } from '../../../../lib/observe/log.ts'
+import { createRecordStore } from '../../../../lib/swarm/dht/record-store.ts'
 import {
   ANNOUNCE,
   answerFrom,
@@ -16,7 +17,6 @@ import {
   QUESTION,
   WITHDRAW,
 } from '../../../../lib/swarm/dht/rpc.ts'
-import { createRecordStore } from '../../../../lib/swarm/dht/record-store.ts'
 import { compact } from '../../../../lib/swarm/node.ts'
 
 const PUBLIC_KEY = new Uint8Array(32).fill(1)
