@@ -110,9 +110,7 @@ async function follow(tracing: Tracing, reference: Reference): Promise<string | 
 
 async function followTag(tracing: Tracing, { registry, repository, tag = '' }: Reference): Promise<Digest | undefined> {
   const target = { kind: 'manifest', registry, repository, tag } as const
-  const { local, part } = await look(tracing, { target, method: 'HEAD' }, (store, over) =>
-    store.resolve(target, over),
-  )
+  const { local, part } = await look(tracing, { target, method: 'HEAD' }, (store, over) => store.resolve(target, over))
   tracing.tell({ role: 'tag', ...part })
   return local ?? part.answers.find(({ outcome }) => outcome === 'content')?.digest
 }
