@@ -68,115 +68,21 @@ const MOST_UNSEEN = 3
 const MOST_DOWNLOADS = 1_024
 
 /** What containerd on this node is getting, as far as the store can tell. */
-export class Downloads {
-  readonly #dependencies: DownloadsDependencies
-  readonly #running = new Map<Digest, Download>()
-  #hasSeenAny = false
+export function createDownloads({ store, holds, gives, clock, onProgress, onEnd }: DownloadsDependencies) {
+  const running = new Map<Digest, Download>()
+  let hasSeenAny = false
   /** The fastest download from upstream so far, in bytes per millisecond. */
-  #upstreamPace = LEAST_PACE
+  let upstreamPace = LEAST_PACE
   /** The fastest download from peers so far, in bytes per millisecond: what a link can receive, it can send. */
-  #carried = 0
-  #unseen = 0
+  let carried = 0
+  let unseen = 0
   /** When a place of containerd was last freed. */
-  #freedAt = 0
-  readonly #closing = new AbortController()
-
-  constructor(dependencies: DownloadsDependencies) {
-    this.#dependencies = dependencies
-  }
-
-  /** How many downloads are being written. */
-  get arriving(): number {
-    return [...this.#running.values()].filter(({ arrival }) => arrival !== undefined).length
-  }
-
-  /** Whether containerd writes where this node sees it; `undefined` if that is not known yet. */
-  get areSeen(): boolean | undefined {
-    return this.#hasSeenAny || (this.#unseen < MOST_UNSEEN ? undefined : false)
-  }
-
-  get(digest: Digest): Download | undefined {
-    return this.#running.get(digest)
-  }
-
-  /** Watches what containerd has just asked for. */
-  begin(digest: Digest): Download {
-    const known = this.#running.get(digest)
-    if (known !== undefined) return known
-    const download = new Download(digest, this.#dependencies.clock)
-    if (this.#running.size >= MOST_DOWNLOADS || this.#closing.signal.aborted) return download
-    this.#running.set(digest, download)
-    this.#look(download)
-    return download
-  }
-
-  /**
-   * Whether a download that follows a leader had better go upstream: all that this node gets at present is little beside what
-   * upstream once gave it. All downloads count, because nodes that share a slow registry still get several layers each.
-   */
-  isSlow({ arrival, followed, doesParentLead }: Download): boolean {
-    const now = this.#dependencies.clock.now()
-    if (arrival?.size === undefined || followed === undefined || !doesParentLead) return false
-    const pace = (arrival.written - followed.written) / (now - followed.at)
-    // A download that stands still says nothing about its pace.
-    if (!(pace > 0) || now - followed.at < PACE_TIME) return false
-    const isFar = this.#pace * SLOWER < this.#upstreamPace
-    return isFar && (arrival.size - arrival.written) / pace > LONG
-  }
-
-  /** How many nodes can follow this one without slowing each other down. */
-  get room(): number {
-    return roomOf(this.#carried, this.#pace)
-  }
-
-  /** What this node answers when another one asks about a digest. */
-  stateOf(digest: Digest, asker: Peer): Extract<Answer, { kind: 'arriving' | 'later' | 'held' | 'gone' | 'soon' }> {
-    const { holds, clock } = this.#dependencies
-    const download = this.#running.get(digest)
-    if (holds(digestKey(digest))) return { kind: 'held' }
-    if (download === undefined) return { kind: 'gone' }
-    if (download.isComplete) return { kind: 'soon' }
-    const { arrival, way } = download
-    const leads = way.kind === 'upstream' && !download.isChallenger
-    const state = { kind: 'arriving', written: arrival?.written ?? 0, size: arrival?.size, leads } as const
-    if (download.hasBegun) return state
-    const now = clock.now()
-    // containerd will ask again, nobody knows when. By then another node may be getting it, or hold it.
-    if (way.kind === 'again') return { kind: 'gone' }
-    // containerd 2 makes its files only when the first bytes come.
-    const patience = way.kind === 'peers' && way.parent !== undefined ? LOOK_LIMIT : ARRIVAL_PATIENCE
-    if (arrival === undefined) return { kind: now - download.since < patience ? 'soon' : 'gone' }
-    if (way.kind === 'peers') {
-      // The two would wait for each other.
-      const isCircle = way.parent !== undefined && addressOf(way.parent) === addressOf(asker)
-      if (isCircle) return { kind: 'gone' }
-      return download.parentLateSince === undefined ? state : { kind: 'later' }
-    }
-    if (this.isNext(download, way.at)) {
-      const turn = Math.max(way.at, this.#freedAt)
-      return now - turn < FIRST_BYTE_PATIENCE ? state : { kind: 'gone' }
-    }
-    // A running download may be over in a moment.
-    return { kind: now - way.at < TURN_PATIENCE ? 'soon' : 'later' }
-  }
-
-  /** Why it will not come: upstream gave nothing of it, or containerd had all of it and rejected it. */
-  whyAborted(download: Download): 'refused' | 'wrong' | undefined {
-    const { arrival, way, isComplete } = download
-    if (arrival === undefined) return undefined
-    if (download.hasAll) return isComplete ? undefined : 'wrong'
-    return way.kind === 'upstream' && !download.hasBegun && this.isNext(download, way.at) ? 'refused' : undefined
-  }
-
-  close(): void {
-    this.#closing.abort(new Error('closed'))
-    for (const { arrival } of this.#running.values()) arrival?.close()
-    this.#running.clear()
-  }
+  let freedAt = 0
+  let isClosed = false
 
   /** Whether containerd has a place for a download that was sent upstream at that time. */
-  isNext(download: Download, at: number): boolean {
-    const before = [...this.#running.values()].filter(
+  function isNext(download: Download, at: number): boolean {
+    const before = [...running.values()].filter(
       (other) =>
         other !== download &&
         other.arrival !== undefined &&
@@ -187,9 +93,9 @@ export class Downloads {
   }
 
   /** What all downloads get at present, in bytes per millisecond. */
-  get #pace(): number {
-    const now = this.#dependencies.clock.now()
-    return [...this.#running.values()]
+  function paceOfAll(): number {
+    const now = clock.now()
+    return [...running.values()]
       .map(
         ({ arrival, begun }) =>
           (arrival && begun && (arrival.written - begun.written) / Math.max(now - begun.at, 1)) ?? 0,
@@ -198,26 +104,24 @@ export class Downloads {
   }
 
   /** Looks whether it arrives, and later again. */
-  #look(download: Download): void {
-    const { store, holds, gives, clock } = this.#dependencies
+  function look(download: Download): void {
     const { digest, since } = download
-    if (this.#closing.signal.aborted) return
+    if (isClosed) return
     const arrival = store.arriving(digest)
     if (arrival !== undefined) {
-      this.#hasSeenAny = true
+      hasSeenAny = true
       download.arrival = arrival
       download.found.resolve()
-      void this.#watch(download, arrival)
-    } else if (holds(digestKey(digest))) this.#end(download, 'committed')
-    else if (clock.now() - since >= LOOK_LIMIT) this.#end(download, 'aborted')
+      void watch(download, arrival)
+    } else if (holds(digestKey(digest))) end(download, 'committed')
+    else if (clock.now() - since >= LOOK_LIMIT) end(download, 'aborted')
     else {
       const pause = gives ? Math.max((clock.now() - since) / 2, LOOK_INTERVAL) : LOOK_LIMIT
-      clock.after(pause, () => this.#look(download))
+      clock.after(pause, () => look(download))
     }
   }
 
-  async #watch(download: Download, arrival: Arrival): Promise<void> {
-    const { clock, onProgress } = this.#dependencies
+  async function watch(download: Download, arrival: Arrival): Promise<void> {
     const stop = new AbortController()
     const cancelLimit = clock.after(BEGIN_LIMIT, () => stop.abort(new Error('nothing has come')))
     const begun = arrival.grown(0, stop.signal).then(
@@ -239,43 +143,132 @@ export class Downloads {
       download.begun = { at: clock.now(), written: arrival.written }
       if (arrival.written > 0) renewLater(BEGUN_PATIENCE)
     })
-    const end = await arrival.ended
+    const ended = await arrival.ended
     cancelLimit()
     stop.abort()
     renewLater()
     arrival.close()
-    if (end === 'committed') this.#store(download, clock.now())
-    else this.#end(download, end)
+    if (ended === 'committed') awaitStore(download, clock.now())
+    else end(download, ended)
   }
 
   /** Waits until the store holds it. */
-  #store(download: Download, since: number): void {
-    const { holds, clock } = this.#dependencies
+  function awaitStore(download: Download, since: number): void {
     download.isComplete = true
-    this.#freedAt = clock.now()
-    if (this.#closing.signal.aborted) return
+    freedAt = clock.now()
+    if (isClosed) return
     const waited = clock.now() - since
-    if (holds(digestKey(download.digest))) this.#end(download, 'committed')
-    else if (waited > STORE_PATIENCE) this.#end(download, 'aborted')
-    else clock.after(Math.max(waited / 8, LOOK_INTERVAL), () => this.#store(download, since))
+    if (holds(digestKey(download.digest))) end(download, 'committed')
+    else if (waited > STORE_PATIENCE) end(download, 'aborted')
+    else clock.after(Math.max(waited / 8, LOOK_INTERVAL), () => awaitStore(download, since))
   }
 
-  #end(download: Download, end: 'committed' | 'aborted'): void {
+  function end(download: Download, how: 'committed' | 'aborted'): void {
     const { digest, arrival, way, begun } = download
-    if (this.#running.get(digest) !== download) return
-    if (end === 'committed' && begun !== undefined && arrival !== undefined) {
+    if (running.get(digest) !== download) return
+    if (how === 'committed' && begun !== undefined && arrival !== undefined) {
       const bytes = arrival.written - begun.written
-      const ms = Math.max(this.#dependencies.clock.now() - begun.at, 1)
+      const ms = Math.max(clock.now() - begun.at, 1)
       // A few bytes may come faster than any link can go on.
       const pace = bytes >= CARRIED_BYTES ? bytes / ms : 0
-      if (way.kind === 'peers') this.#carried = Math.max(this.#carried, pace)
-      else this.#upstreamPace = Math.max(this.#upstreamPace, pace)
+      if (way.kind === 'peers') carried = Math.max(carried, pace)
+      else upstreamPace = Math.max(upstreamPace, pace)
     }
-    this.#running.delete(digest)
-    this.#freedAt = this.#dependencies.clock.now()
-    if (arrival === undefined) this.#unseen++
+    running.delete(digest)
+    freedAt = clock.now()
+    if (arrival === undefined) unseen++
     download.found.resolve()
-    this.#dependencies.onEnd(download, end)
+    onEnd(download, how)
+  }
+
+  return {
+    isNext,
+
+    /** How many downloads are being written. */
+    get arriving(): number {
+      return [...running.values()].filter(({ arrival }) => arrival !== undefined).length
+    },
+
+    /** Whether containerd writes where this node sees it; `undefined` if that is not known yet. */
+    get areSeen(): boolean | undefined {
+      return hasSeenAny || (unseen < MOST_UNSEEN ? undefined : false)
+    },
+
+    get: (digest: Digest): Download | undefined => running.get(digest),
+
+    /** Watches what containerd has just asked for. */
+    begin(digest: Digest): Download {
+      const known = running.get(digest)
+      if (known !== undefined) return known
+      const download = new Download(digest, clock)
+      if (running.size >= MOST_DOWNLOADS || isClosed) return download
+      running.set(digest, download)
+      look(download)
+      return download
+    },
+
+    /**
+     * Whether a download that follows a leader had better go upstream: all that this node gets at present is little beside what
+     * upstream once gave it. All downloads count, because nodes that share a slow registry still get several layers each.
+     */
+    isSlow({ arrival, followed, doesParentLead }: Download): boolean {
+      const now = clock.now()
+      if (arrival?.size === undefined || followed === undefined || !doesParentLead) return false
+      const pace = (arrival.written - followed.written) / (now - followed.at)
+      // A download that stands still says nothing about its pace.
+      if (!(pace > 0) || now - followed.at < PACE_TIME) return false
+      const isFar = paceOfAll() * SLOWER < upstreamPace
+      return isFar && (arrival.size - arrival.written) / pace > LONG
+    },
+
+    /** How many nodes can follow this one without slowing each other down. */
+    get room(): number {
+      return roomOf(carried, paceOfAll())
+    },
+
+    /** What this node answers when another one asks about a digest. */
+    stateOf(digest: Digest, asker: Peer): Extract<Answer, { kind: 'arriving' | 'later' | 'held' | 'gone' | 'soon' }> {
+      const download = running.get(digest)
+      if (holds(digestKey(digest))) return { kind: 'held' }
+      if (download === undefined) return { kind: 'gone' }
+      if (download.isComplete) return { kind: 'soon' }
+      const { arrival, way } = download
+      const leads = way.kind === 'upstream' && !download.isChallenger
+      const state = { kind: 'arriving', written: arrival?.written ?? 0, size: arrival?.size, leads } as const
+      if (download.hasBegun) return state
+      const now = clock.now()
+      // containerd will ask again, nobody knows when. By then another node may be getting it, or hold it.
+      if (way.kind === 'again') return { kind: 'gone' }
+      // containerd 2 makes its files only when the first bytes come.
+      const patience = way.kind === 'peers' && way.parent !== undefined ? LOOK_LIMIT : ARRIVAL_PATIENCE
+      if (arrival === undefined) return { kind: now - download.since < patience ? 'soon' : 'gone' }
+      if (way.kind === 'peers') {
+        // The two would wait for each other.
+        const isCircle = way.parent !== undefined && addressOf(way.parent) === addressOf(asker)
+        if (isCircle) return { kind: 'gone' }
+        return download.parentLateSince === undefined ? state : { kind: 'later' }
+      }
+      if (isNext(download, way.at)) {
+        const turn = Math.max(way.at, freedAt)
+        return now - turn < FIRST_BYTE_PATIENCE ? state : { kind: 'gone' }
+      }
+      // A running download may be over in a moment.
+      return { kind: now - way.at < TURN_PATIENCE ? 'soon' : 'later' }
+    },
+
+    /** Why it will not come: upstream gave nothing of it, or containerd had all of it and rejected it. */
+    whyAborted(download: Download): 'refused' | 'wrong' | undefined {
+      const { arrival, way, isComplete } = download
+      if (arrival === undefined) return undefined
+      if (download.hasAll) return isComplete ? undefined : 'wrong'
+      return way.kind === 'upstream' && !download.hasBegun && isNext(download, way.at) ? 'refused' : undefined
+    },
+
+    close(): void {
+      isClosed = true
+      for (const { arrival } of running.values()) arrival?.close()
+      running.clear()
+    },
   }
 }
 

@@ -2,6 +2,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { Key } from '../oci/key.ts'
 import type { ContentTarget } from '../oci/path.ts'
 import type { Peer, Router } from '../swarm/router.ts'
+import type { Answer } from './message.ts'
 
 /** A peer that may give content. */
 export interface Source extends Peer {
@@ -9,18 +10,13 @@ export interface Source extends Peer {
   readonly isArriving?: true
 }
 
-/** What a peer says about content that it was getting. */
+/**
+ * What a peer says about content that it was getting. `waiting`: its turn has not come, but will come before this node could do
+ * anything better; `size` in bytes.
+ */
 export type SourceState =
-  /** It is being written there: the bytes so far, and the size if known. `leads`: it comes from upstream. */
-  | { readonly kind: 'arriving'; readonly written: number; readonly size?: number | undefined; readonly leads: boolean }
-  /** It is complete there. */
-  | { readonly kind: 'held' }
-  /** Its turn has not come, but will come before this node could do anything better. `size` in bytes. */
+  | Extract<Answer, { kind: 'arriving' | 'held' | 'later' | 'gone' }>
   | { readonly kind: 'waiting'; readonly size: number }
-  /** Its containerd was sent upstream, or told to ask again, and its turn has not come. */
-  | { readonly kind: 'later' }
-  /** It will not come there. */
-  | { readonly kind: 'gone' }
 
 /** Knows who holds content and who is getting it, and so decides who goes upstream for what nobody holds. */
 export interface Flight {

@@ -4,7 +4,7 @@ import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Members } from '../swarm/members.ts'
-import type { Known, Peer, Router } from '../swarm/router.ts'
+import type { Peer, Router } from '../swarm/router.ts'
 import type { Source } from './flight.ts'
 import { Keeper } from './keeper.ts'
 import { type Answer, type Ask, encode, type News, type Placing, type Question, readAnswer } from './message.ts'
@@ -29,117 +29,106 @@ const KEEPER_PATIENCE = 300
  */
 const SILENCE_LIFE = 5_000
 const SILENT_PATIENCE = 100
-/** Milliseconds that {@link Keepers.ask} takes at most. */
+/** Milliseconds that asking all of them takes at most. */
 export const ASK_TIME = KEEPERS * KEEPER_PATIENCE
 
 /** The keepers of digests: the members closest to them. This node asks and tells them, and is a keeper for others. */
-export class Keepers {
-  readonly #dependencies: KeepersDependencies
-  readonly #keeper: Keeper
+export function createKeepers({ members, router, self, clock, onReleased }: KeepersDependencies) {
+  const own = new Keeper(clock)
   /** By address, keepers that did not answer, and until when they are asked last. */
-  readonly #silent = new Map<string, number>()
-  readonly #closing = new AbortController()
+  const silent = new Map<string, number>()
+  const closing = new AbortController()
+  const known = (digest: Digest) => router.known(digestKey(digest))
+  const keepersOf = (digest: Digest) => members.closest(digestKey(digest), KEEPERS)
 
-  constructor(dependencies: KeepersDependencies) {
-    this.#dependencies = dependencies
-    this.#keeper = new Keeper(dependencies.clock)
+  async function askOne(keeper: Peer, question: Ask, signal: AbortSignal): Promise<Answer | undefined> {
+    if (isSame(keeper, self)) return place(question, self)
+    const patience = isSilent(keeper) ? SILENT_PATIENCE : KEEPER_PATIENCE
+    const answer = await bounded(patience, signal, (stop) => askMember(members, keeper, question, stop), clock)
+    if (answer === undefined && !signal.aborted) silent.set(addressOf(keeper), clock.now() + SILENCE_LIFE)
+    return answer
   }
 
-  /** How many nodes are getting something, as far as this node knows from being a keeper. */
-  get kept(): number {
-    return this.#keeper.size
-  }
-
-  /**
-   * Asks the keepers of a digest one after the other until one answers. Before this node replaces a leader, it asks the next one
-   * as well.
-   */
-  async ask(question: Ask, signal: AbortSignal): Promise<Placing | undefined> {
-    const keepers = this.#of(question.digest)
-    const isSilent = (keeper: Peer) => Number(this.#isSilent(keeper))
-    let placing: Placing | undefined
-    for (const keeper of keepers.sort((a, b) => isSilent(a) - isSilent(b))) {
-      // A keeper that does not answer could add nothing to the first answer.
-      if (signal.aborted || (placing !== undefined && this.#isSilent(keeper))) break
-      const answer = await this.#askOne(keeper, question, signal)
-      if (answer?.kind !== 'place') continue
-      placing = answer
-      // Nodes that see different members ask different keepers, so one may know what the other does not.
-      if (nameOf(placing) !== 'lead' || question.not.length === 0) break
-    }
-    return placing
-  }
-
-  /**
-   * Tells all keepers of a digest. Those that do not answer are told once more.
-   *
-   * @returns a better source for this node, if a keeper knows one
-   */
-  async tell(news: News): Promise<Source | undefined> {
-    const { members, self } = this.#dependencies
-    const { signal } = this.#closing
-    const answers = await Promise.all(
-      this.#of(news.digest).map(async (keeper) => {
-        if (isSame(keeper, self)) return this.hear(news, self)
-        return (await askMember(members, keeper, news, signal)) ?? (await askMember(members, keeper, news, signal))
-      }),
-    )
-    const told = answers.find((answer) => answer?.kind === 'told')
-    if (told?.kind !== 'told') return undefined
-    return told.parent === undefined ? told.holder : { ...told.parent, isArriving: true }
+  function isSilent(keeper: Peer): boolean {
+    const now = clock.now()
+    for (const [address, until] of silent) if (until < now) silent.delete(address)
+    return silent.has(addressOf(keeper))
   }
 
   /** Answers a member as a keeper. */
-  place(question: Ask, from: Peer): Placing {
-    return this.#keeper.ask(question, from, this.#known(question.digest))
+  function place(question: Ask, from: Peer): Placing {
+    return own.ask(question, from, known(question.digest))
   }
 
   /** Takes note, as a keeper, of what a member tells. */
-  hear(news: News, from: Peer): Answer {
-    const { members, self, onReleased } = this.#dependencies
+  function hear(news: News, from: Peer): Answer {
     const { digest } = news
-    const known = this.#known(digest)
-    for (const peer of this.#keeper.tell(news, from, known)) {
+    const holders = known(digest)
+    for (const peer of own.tell(news, from, holders)) {
       if (isSame(peer, self)) onReleased(digest)
-      else void askMember(members, peer, { kind: 'released', digest }, this.#closing.signal)
+      else void askMember(members, peer, { kind: 'released', digest }, closing.signal)
     }
-    const better = news.kind === 'arriving' ? this.#keeper.better(digest, from, known) : undefined
+    const better = news.kind === 'arriving' ? own.better(digest, from, holders) : undefined
     if (better === undefined) return { kind: 'told' }
     const { isArriving, ...peer } = better
     return isArriving === true ? { kind: 'told', parent: peer } : { kind: 'told', holder: peer }
   }
 
-  /** Believes a member that says that this node waits in vain, if it is a keeper of the digest. */
-  released(digest: Digest, from: Peer): void {
-    if (this.#of(digest).some((keeper) => isSame(keeper, from))) this.#dependencies.onReleased(digest)
-  }
+  return {
+    place,
+    hear,
 
-  /** Ends what it waits for. */
-  close(): void {
-    this.#closing.abort(new Error('closed'))
-  }
+    /** How many nodes are getting something, as far as this node knows from being a keeper. */
+    get kept(): number {
+      return own.size
+    },
 
-  #known(digest: Digest): Known {
-    return this.#dependencies.router.known(digestKey(digest))
-  }
+    /**
+     * Asks the keepers of a digest one after the other until one answers. Before this node replaces a leader, it asks the next one
+     * as well.
+     */
+    async ask(question: Ask, signal: AbortSignal): Promise<Placing | undefined> {
+      const keepers = keepersOf(question.digest)
+      let placing: Placing | undefined
+      for (const keeper of keepers.sort((a, b) => Number(isSilent(a)) - Number(isSilent(b)))) {
+        // A keeper that does not answer could add nothing to the first answer.
+        if (signal.aborted || (placing !== undefined && isSilent(keeper))) break
+        const answer = await askOne(keeper, question, signal)
+        if (answer?.kind !== 'place') continue
+        placing = answer
+        // Nodes that see different members ask different keepers, so one may know what the other does not.
+        if (nameOf(placing) !== 'lead' || question.not.length === 0) break
+      }
+      return placing
+    },
 
-  #of(digest: Digest): Peer[] {
-    return this.#dependencies.members.closest(digestKey(digest), KEEPERS)
-  }
+    /**
+     * Tells all keepers of a digest. Those that do not answer are told once more.
+     *
+     * @returns a better source for this node, if a keeper knows one
+     */
+    async tell(news: News): Promise<Source | undefined> {
+      const { signal } = closing
+      const answers = await Promise.all(
+        keepersOf(news.digest).map(async (keeper) => {
+          if (isSame(keeper, self)) return hear(news, self)
+          return (await askMember(members, keeper, news, signal)) ?? (await askMember(members, keeper, news, signal))
+        }),
+      )
+      const told = answers.find((answer) => answer?.kind === 'told')
+      if (told?.kind !== 'told') return undefined
+      return told.parent === undefined ? told.holder : { ...told.parent, isArriving: true }
+    },
 
-  async #askOne(keeper: Peer, question: Ask, signal: AbortSignal): Promise<Answer | undefined> {
-    const { members, self, clock } = this.#dependencies
-    if (isSame(keeper, self)) return this.place(question, self)
-    const patience = this.#isSilent(keeper) ? SILENT_PATIENCE : KEEPER_PATIENCE
-    const answer = await bounded(patience, signal, (stop) => askMember(members, keeper, question, stop), clock)
-    if (answer === undefined && !signal.aborted) this.#silent.set(addressOf(keeper), clock.now() + SILENCE_LIFE)
-    return answer
-  }
+    /** Believes a member that says that this node waits in vain, if it is a keeper of the digest. */
+    released(digest: Digest, from: Peer): void {
+      if (keepersOf(digest).some((keeper) => isSame(keeper, from))) onReleased(digest)
+    },
 
-  #isSilent(keeper: Peer): boolean {
-    const now = this.#dependencies.clock.now()
-    for (const [address, until] of this.#silent) if (until < now) this.#silent.delete(address)
-    return this.#silent.has(addressOf(keeper))
+    /** Ends what it waits for. */
+    close(): void {
+      closing.abort(new Error('closed'))
+    },
   }
 }
 

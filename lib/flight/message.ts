@@ -54,9 +54,11 @@ const ANSWER = v.variant('kind', [
   }),
   /** The keeper has heard. It may name a better parent, or a holder. */
   v.strictObject({ kind: v.literal('told'), parent: v.optional(peer), holder: v.optional(peer) }),
+  /** It is being written there: the bytes so far, and the size if known. `leads`: it comes from upstream. */
   v.strictObject({ kind: v.literal('arriving'), written: bytes, size: v.optional(bytes), leads: v.boolean() }),
-  /** It goes upstream when its turn has come. */
+  /** Its containerd was sent upstream, and its turn has not come. */
   v.strictObject({ kind: v.literal('later') }),
+  /** It is complete there, or it will not come there. */
   v.strictObject({ kind: v.literal('held') }),
   v.strictObject({ kind: v.literal('gone') }),
   /** The peer will know in a moment. */

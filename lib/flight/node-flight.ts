@@ -2,18 +2,18 @@ import type { Logger } from '../observe/log.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import type { Key } from '../oci/key.ts'
 import type { ContentTarget } from '../oci/path.ts'
-import { OVER, onAbort, until } from '../platform/abort.ts'
+import { bounded, OVER, onAbort, orAborted, until } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { Members } from '../swarm/members.ts'
 import type { Peer, Router } from '../swarm/router.ts'
 import type { Download } from './download.ts'
-import { Downloads } from './downloads.ts'
+import { createDownloads } from './downloads.ts'
 import type { Flight, Source, SourceState } from './flight.ts'
 import { ImageLeaders, imageOf } from './image-leaders.ts'
 import { PAIR } from './keeper.ts'
-import { ASK_TIME, askMember, isSame, Keepers, nameOf } from './keepers.ts'
+import { ASK_TIME, askMember, createKeepers, isSame, nameOf } from './keepers.ts'
 import { encode, type Placing, readQuestion } from './message.ts'
 import type { FlightFigures, FlightMetrics } from './metrics.ts'
 
@@ -65,199 +65,35 @@ const FEW_LEADER_LOOKS = 2
 const TURN_PATIENCE = 20_000
 /** Milliseconds between two questions whether another node has verified content. */
 const VERIFIED_INTERVAL = 300
-/** Milliseconds that {@link Flight.sources} takes at most beyond a lookup. */
+/** Milliseconds to give {@link Flight.sources} beyond those for a lookup. */
 export const CLAIM_TIME = ARRIVAL_PATIENCE + ASK_TIME + LEADER_LOOKS * LEADER_INTERVAL
+
+/** The flight of a node that takes part in flights. */
+export type NodeFlight = ReturnType<typeof createNodeFlight>
 
 /**
  * This node's part in flights: it asks the keepers who has something, then follows the node that they name, or leads. It tells
  * them what arrives here, answers its own followers, and is a keeper for others.
  */
-export class NodeFlight implements Flight {
-  readonly #dependencies: FlightDependencies
-  readonly #options: FlightOptions
-  readonly #metrics: FlightMetrics
-  readonly #keepers: Keepers
-  readonly #downloads: Downloads
-  readonly #leaders: ImageLeaders
-  readonly #closing = new AbortController()
-
-  constructor(dependencies: FlightDependencies, options: FlightOptions) {
-    const { store, holds, clock, patientClock, metrics, members, router, self } = dependencies
-    this.#dependencies = dependencies
-    this.#options = options
-    this.#leaders = new ImageLeaders(clock)
-    this.#keepers = new Keepers({
-      ...{ members, router, self, clock: patientClock },
-      onReleased: (digest) => this.#release(digest),
-    })
-    this.#downloads = new Downloads({
-      ...{ store, holds, clock, gives: options.gives },
-      onProgress: (download) => this.#tellProgress(download),
-      onEnd: (download, end) => this.#tellEnd(download, end),
-    })
-    this.#metrics = metrics
-    members.answer((question, from) => this.#answer(question, from))
-  }
-
-  /** How many nodes may follow this one. A keeper may send two where very many wait. */
-  get room(): number {
-    return Math.max(this.#downloads.room, PAIR)
-  }
-
-  get figures(): FlightFigures {
-    return { kept: this.#keepers.kept, arriving: this.#downloads.arriving }
-  }
-
-  async *sources(key: Key, signal: AbortSignal, target?: ContentTarget): AsyncIterable<Source> {
-    const { router, clock } = this.#dependencies
-    if (!isDigest(key)) return yield* router.lookup(key, signal)
-    const stop = new AbortController()
-    using _ = onAbort(signal, () => stop.abort(OVER))
-    using _closing = onAbort(this.#closing.signal, () => stop.abort(OVER))
-    const cancel = clock.after(this.#options.lookupTimeout + CLAIM_TIME, () => stop.abort(OVER))
-    try {
-      const download = this.#downloads.begin(key)
-      if (target?.kind === 'blob') download.image = imageOf(target)
-      download.isReleased = false
-      if (download.way.kind === 'again') {
-        download.way = { kind: 'peers' }
-        download.parentLateSince = undefined
-      }
-      const claim = this.#claim(download, stop.signal)
-      if (target?.kind === 'manifest') {
-        void claim.then((placing) => placing && this.#leaders.note(imageOf(target), nameOf(placing) === 'lead'))
-      }
-      const soon = await within(clock, KEEPER_HASTE, claim)
-      // Manifests are given whole or not at all.
-      const mayFollow = target?.kind !== 'manifest'
-      // Each holder and each node that is getting it gives to one other: more would share its link.
-      const isCrowded = mayFollow && soon?.parent !== undefined && soon.crowd >= soon.held
-      if (!isCrowded) yield* soon?.holders ?? []
-      if (!isCrowded && soon?.isWhole !== true) yield* this.#lookup(key, stop.signal)
-      let placing = await claim
-      if (soon === undefined) yield* placing?.holders ?? []
-      // The parent that this node has just left may be named again: its turn has not come.
-      if (placing?.parent === undefined) download.parentLateSince = undefined
-      placing = await this.#led(download, placing, stop.signal)
-      // This comes last, for when the holders have just removed it.
-      if (mayFollow && placing?.parent !== undefined && !signal.aborted) {
-        this.#metrics.crowds.observe({}, placing.crowd)
-        yield download.follow(placing.parent)
-      }
-    } finally {
-      cancel()
-      stop.abort(OVER)
-    }
-  }
-
-  holders(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
-    return this.#dependencies.router.lookup(key, signal)
-  }
-
-  async state(peer: Peer, digest: Digest, signal: AbortSignal): Promise<SourceState | undefined> {
-    const { members, clock } = this.#dependencies
-    for (let looks = 1; ; looks++) {
-      const answer = await askMember(members, peer, { kind: 'state', digest }, signal)
-      const download = this.#downloads.get(digest)
-      if (download?.isReleased === true) return { kind: 'gone' }
-      if (download !== undefined) {
-        // A node that leads for an image may be too busy to answer.
-        if (answer?.kind === 'later' || (answer === undefined && this.#isLed(download))) {
-          download.parentLateSince ??= clock.now()
-        } else if (answer !== undefined) download.parentLateSince = undefined
-        download.doesParentLead = answer?.kind === 'arriving' && answer.leads
-        if (this.#downloads.isSlow(download)) {
-          download.isChallenger = true
-          return { kind: 'gone' }
-        }
-        const { parentLateSince, arrival, returns } = download
-        const isPatient = returns === MOST_RETURNS && this.#isLed(download)
-        const isWaiting = isPatient && parentLateSince !== undefined && clock.now() - parentLateSince < TURN_PATIENCE
-        if (isWaiting && arrival?.size !== undefined) return { kind: 'waiting', size: arrival.size }
-      }
-      if (answer === undefined || answer.kind === 'place' || answer.kind === 'told') return undefined
-      if (answer.kind !== 'soon') return answer
-      if (signal.aborted) return undefined
-      if (looks === SOON_LOOKS) return { kind: 'gone' }
-      await until(clock, clock.now() + SOON_INTERVAL, signal).catch(() => undefined)
-    }
-  }
-
-  left(peer: Peer, digest: Digest, isRefused = false): boolean {
-    this.#metrics.left.inc()
-    this.#downloads.get(digest)?.leave(peer, isRefused)
-    this.#dependencies.log.debug('peer given up', { key: digest, peer })
-    return true
-  }
-
-  hasLeft(peer: Peer, digest: Digest): boolean {
-    return this.#downloads.get(digest)?.left.some((other) => isSame(other, peer)) === true
-  }
-
-  better(digest: Digest): Source | undefined {
-    const download = this.#downloads.get(digest)
-    if (download?.better === undefined || download.way.kind !== 'peers') return undefined
-    const { better } = download
-    download.better = undefined
-    if (this.hasLeft(better, digest)) return undefined
-    this.#metrics.moved.inc()
-    if (better.isArriving === true) return download.follow(better)
-    download.way = { kind: 'peers' }
-    return better
-  }
-
-  wrong(digest: Digest): void {
-    void this.#keepers.tell({ kind: 'gone', digest, why: 'wrong' })
-  }
-
-  async verified(digest: Digest, signal: AbortSignal): Promise<boolean> {
-    const { clock } = this.#dependencies
-    const download = this.#downloads.get(digest)
-    const latest = clock.now() + TURN_PATIENCE
-    if (download?.mustWait !== true) return false
-    while (download.mustWait && clock.now() < latest) {
-      await until(clock, clock.now() + VERIFIED_INTERVAL, signal)
-      await this.#claim(download, signal)
-    }
-    return !download.mustWait
-  }
-
-  missed(digest: Digest, mayReturn: boolean): number | undefined {
-    const download = this.#downloads.get(digest)
-    if (download === undefined) return undefined
-    const { way, arrival, hasBegun, parentLateSince, returns, image } = download
-    const at = this.#dependencies.clock.now()
-    const isParentLate = parentLateSince !== undefined
-    const isLate = !this.#leaders.isThisNode(image) && (isParentLate || !this.#downloads.isNext(download, at))
-    if (mayReturn && isLate && !hasBegun && returns < MOST_RETURNS && arrival?.size !== undefined) {
-      download.returns++
-      download.way = { kind: 'again' }
-      // Nobody may wait for this node: the next one that asks may have a place, or hear of a new holder.
-      if (download.isClaimed) void this.#keepers.tell({ kind: 'gone', digest })
-      download.isClaimed = false
-      return arrival.size
-    }
-    // A node that goes upstream must wait for nobody, because others may wait for it. If it goes there for the rest of a layer, the
-    // leader of the image is lost or slow, and may never ask for the other layers.
-    if (this.#leaders.isAnother(image)) this.#leaders.forget(image)
-    download.way = { kind: 'upstream', at }
-    if (way.kind === 'peers' && hasBegun) this.#tellProgress(download)
-    return undefined
-  }
-
-  /** Ends everything that waits. Others learn the next time they ask that nothing arrives here any longer. */
-  close(): void {
-    this.#closing.abort(new Error('closed'))
-    this.#keepers.close()
-    this.#downloads.close()
-  }
+export function createNodeFlight(
+  { members, router, store, holds, self, clock, patientClock, log, metrics }: FlightDependencies,
+  { lookupTimeout, gives: mayGive }: FlightOptions,
+) {
+  const closing = new AbortController()
+  const leaders = new ImageLeaders(clock)
+  const keepers = createKeepers({ members, router, self, clock: patientClock, onReleased: release })
+  const downloads = createDownloads({
+    ...{ store, holds, clock, gives: mayGive },
+    onProgress: tellProgress,
+    onEnd: tellEnd,
+  })
+  members.answer(answerTo)
 
   /** What a lookup finds in its time. */
-  async *#lookup(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
-    const { router, patientClock } = this.#dependencies
+  async function* lookUp(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
     const stop = new AbortController()
     using _ = onAbort(signal, () => stop.abort(OVER))
-    const cancel = patientClock.after(this.#options.lookupTimeout, () => stop.abort(OVER))
+    const cancel = patientClock.after(lookupTimeout, () => stop.abort(OVER))
     try {
       yield* router.lookup(key, stop.signal)
     } finally {
@@ -266,98 +102,237 @@ export class NodeFlight implements Flight {
   }
 
   /** Whether it must leave upstream to another node, which leads for its image. A download with bytes waits for nobody. */
-  #isLed({ image, hasBegun }: Download): boolean {
-    return !hasBegun && this.#leaders.isAnother(image)
+  function isLed({ image, hasBegun }: Download): boolean {
+    return !hasBegun && leaders.isAnother(image)
   }
 
   /** Waits a moment for the leader of the image, if it has not asked yet. If it does not come, this node may lead. */
-  async #led(download: Download, placing: Placing | undefined, signal: AbortSignal): Promise<Placing | undefined> {
-    const { clock } = this.#dependencies
+  async function led(
+    download: Download,
+    placing: Placing | undefined,
+    signal: AbortSignal,
+  ): Promise<Placing | undefined> {
     let found = placing
     for (let looks = 1; found !== undefined && nameOf(found) === 'lead' && !signal.aborted; looks++) {
-      if (!this.#isLed(download)) break
+      if (!isLed(download)) break
       const isRefused = found.isRefused === true
       if (looks > FEW_LEADER_LOOKS && download.returns < MOST_RETURNS && !isRefused) {
         download.parentLateSince = clock.now()
         break
       }
-      if (looks > LEADER_LOOKS || isRefused) this.#leaders.forget(download.image)
+      if (looks > LEADER_LOOKS || isRefused) leaders.forget(download.image)
       else await until(clock, clock.now() + LEADER_INTERVAL, signal).catch(() => undefined)
-      found = await this.#claim(download, signal)
+      found = await claim(download, signal)
     }
     return found
   }
 
   /** Asks the keepers who holds it, or whom to follow. */
-  async #claim(download: Download, signal: AbortSignal): Promise<Placing | undefined> {
+  async function claim(download: Download, signal: AbortSignal): Promise<Placing | undefined> {
     const { digest, found } = download
-    const { gives: mayGive } = this.#options
-    if (mayGive && this.#downloads.areSeen === undefined) {
-      await within(this.#dependencies.clock, ARRIVAL_PATIENCE, found.promise)
-    }
-    const gives = mayGive && (this.#downloads.areSeen ?? false)
-    const leads = !this.#isLed(download)
+    if (mayGive && downloads.areSeen === undefined) await within(clock, ARRIVAL_PATIENCE, found.promise)
+    const gives = mayGive && (downloads.areSeen ?? false)
+    const leads = !isLed(download)
     const question = { kind: 'ask', digest, gives, leads, resumes: download.hasBegun, not: download.left } as const
-    const placing = await this.#keepers.ask(question, signal)
+    const placing = await keepers.ask(question, signal)
     download.isClaimed ||= placing !== undefined && gives && (leads || nameOf(placing) !== 'lead')
     if (signal.aborted) return undefined
     download.mustWait = placing?.mustWait === true
-    this.#metrics.claims.inc({ answer: placing === undefined ? 'silent' : nameOf(placing) })
+    metrics.claims.inc({ answer: placing === undefined ? 'silent' : nameOf(placing) })
     return placing
   }
 
-  #tellProgress(download: Download): void {
+  function tellProgress(download: Download): void {
     const { digest, isClaimed, arrival, way } = download
     if (!isClaimed) return
     const parent = way.kind === 'peers' ? way.parent : undefined
-    const { room } = this.#downloads
+    const { room } = downloads
     const news = { kind: 'arriving', digest, written: arrival?.written ?? 0, ...(parent && { parent }), room } as const
-    void this.#keepers.tell(news).then((better) => {
+    void keepers.tell(news).then((better) => {
       download.better = better
     })
   }
 
-  #tellEnd(download: Download, end: 'committed' | 'aborted'): void {
+  function tellEnd(download: Download, end: 'committed' | 'aborted'): void {
     const { digest, isClaimed, way, arrival, since } = download
     if (!isClaimed) return
     // What it holds it announces, to the same nodes.
-    const why = end === 'aborted' ? this.#downloads.whyAborted(download) : undefined
-    if (end === 'aborted') void this.#keepers.tell({ kind: 'gone', digest, ...(why && { why }) })
+    const why = end === 'aborted' ? downloads.whyAborted(download) : undefined
+    if (end === 'aborted') void keepers.tell({ kind: 'gone', digest, ...(why && { why }) })
     if (arrival === undefined) return
     const role = way.kind === 'upstream' ? 'leader' : 'follower'
     const outcome = end === 'committed' ? 'complete' : 'aborted'
-    this.#metrics.flights.inc({ role, outcome })
-    const { clock, log } = this.#dependencies
+    metrics.flights.inc({ role, outcome })
     const parent = way.kind === 'peers' && way.parent !== undefined ? addressOf(way.parent) : undefined
     const ms = Math.round(clock.now() - since)
     log.info('flight', { key: digest, role, outcome, parent, bytes: arrival.written, ms })
   }
 
   /** Answers another member. */
-  #answer(message: Uint8Array, from: Peer): Uint8Array | undefined {
+  function answerTo(message: Uint8Array, from: Peer): Uint8Array | undefined {
     const question = readQuestion(message)
     if (question === undefined) return undefined
-    if (question.kind === 'ask') return encode(this.#keepers.place(question, from))
-    if (question.kind === 'state') return encode(this.#downloads.stateOf(question.digest, from))
-    if (question.kind !== 'released') return encode(this.#keepers.hear(question, from))
-    this.#keepers.released(question.digest, from)
+    if (question.kind === 'ask') return encode(keepers.place(question, from))
+    if (question.kind === 'state') return encode(downloads.stateOf(question.digest, from))
+    if (question.kind !== 'released') return encode(keepers.hear(question, from))
+    keepers.released(question.digest, from)
     return encode({ kind: 'told' })
   }
 
   /** Leaves the parent of a download at the next look at it. */
-  #release(digest: Digest): void {
-    const download = this.#downloads.get(digest)
+  function release(digest: Digest): void {
+    const download = downloads.get(digest)
     if (download === undefined || download.hasBegun) return
     download.isReleased = true
-    this.#leaders.forget(download.image)
+    leaders.forget(download.image)
   }
+
+  function hasLeft(peer: Peer, digest: Digest): boolean {
+    return downloads.get(digest)?.left.some((other) => isSame(other, peer)) === true
+  }
+
+  return {
+    /** How many nodes may follow this one. A keeper may send two where very many wait. */
+    get room(): number {
+      return Math.max(downloads.room, PAIR)
+    },
+
+    get figures(): FlightFigures {
+      return { kept: keepers.kept, arriving: downloads.arriving }
+    },
+
+    async *sources(key: Key, signal: AbortSignal, target?: ContentTarget): AsyncIterable<Source> {
+      if (!isDigest(key)) return yield* router.lookup(key, signal)
+      const stop = AbortSignal.any([signal, closing.signal])
+      const download = downloads.begin(key)
+      if (target?.kind === 'blob') download.image = imageOf(target)
+      download.isReleased = false
+      if (download.way.kind === 'again') {
+        download.way = { kind: 'peers' }
+        download.parentLateSince = undefined
+      }
+      const claimed = claim(download, stop)
+      if (target?.kind === 'manifest') {
+        void claimed.then((placing) => placing && leaders.note(imageOf(target), nameOf(placing) === 'lead'))
+      }
+      const soon = await within(clock, KEEPER_HASTE, claimed)
+      // Manifests are given whole or not at all.
+      const mayFollow = target?.kind !== 'manifest'
+      // Each holder and each node that is getting it gives to one other: more would share its link.
+      const isCrowded = mayFollow && soon?.parent !== undefined && soon.crowd >= soon.held
+      if (!isCrowded) yield* soon?.holders ?? []
+      if (!isCrowded && soon?.isWhole !== true) yield* lookUp(key, stop)
+      let placing = await claimed
+      if (soon === undefined) yield* placing?.holders ?? []
+      // The parent that this node has just left may be named again: its turn has not come.
+      if (placing?.parent === undefined) download.parentLateSince = undefined
+      placing = await led(download, placing, stop)
+      // This comes last, for when the holders have just removed it.
+      if (mayFollow && placing?.parent !== undefined && !signal.aborted) {
+        metrics.crowds.observe({}, placing.crowd)
+        yield download.follow(placing.parent)
+      }
+    },
+
+    holders: (key: Key, signal: AbortSignal): AsyncIterable<Peer> => router.lookup(key, signal),
+
+    async state(peer: Peer, digest: Digest, signal: AbortSignal): Promise<SourceState | undefined> {
+      for (let looks = 1; ; looks++) {
+        const answer = await askMember(members, peer, { kind: 'state', digest }, signal)
+        const download = downloads.get(digest)
+        if (download?.isReleased === true) return { kind: 'gone' }
+        if (download !== undefined) {
+          // A node that leads for an image may be too busy to answer.
+          if (answer?.kind === 'later' || (answer === undefined && isLed(download))) {
+            download.parentLateSince ??= clock.now()
+          } else if (answer !== undefined) download.parentLateSince = undefined
+          download.doesParentLead = answer?.kind === 'arriving' && answer.leads
+          if (downloads.isSlow(download)) {
+            download.isChallenger = true
+            return { kind: 'gone' }
+          }
+          const { parentLateSince, arrival, returns } = download
+          const isPatient = returns === MOST_RETURNS && isLed(download)
+          const isWaiting = isPatient && parentLateSince !== undefined && clock.now() - parentLateSince < TURN_PATIENCE
+          if (isWaiting && arrival?.size !== undefined) return { kind: 'waiting', size: arrival.size }
+        }
+        if (answer === undefined || answer.kind === 'place' || answer.kind === 'told') return undefined
+        if (answer.kind !== 'soon') return answer
+        if (signal.aborted) return undefined
+        if (looks === SOON_LOOKS) return { kind: 'gone' }
+        await until(clock, clock.now() + SOON_INTERVAL, signal).catch(() => undefined)
+      }
+    },
+
+    left(peer: Peer, digest: Digest, isRefused = false): boolean {
+      metrics.left.inc()
+      downloads.get(digest)?.leave(peer, isRefused)
+      log.debug('peer given up', { key: digest, peer })
+      return true
+    },
+
+    hasLeft,
+
+    better(digest: Digest): Source | undefined {
+      const download = downloads.get(digest)
+      if (download?.better === undefined || download.way.kind !== 'peers') return undefined
+      const { better } = download
+      download.better = undefined
+      if (hasLeft(better, digest)) return undefined
+      metrics.moved.inc()
+      if (better.isArriving === true) return download.follow(better)
+      download.way = { kind: 'peers' }
+      return better
+    },
+
+    wrong(digest: Digest): void {
+      void keepers.tell({ kind: 'gone', digest, why: 'wrong' })
+    },
+
+    async verified(digest: Digest, signal: AbortSignal): Promise<boolean> {
+      const download = downloads.get(digest)
+      const latest = clock.now() + TURN_PATIENCE
+      if (download?.mustWait !== true) return false
+      while (download.mustWait && clock.now() < latest) {
+        await until(clock, clock.now() + VERIFIED_INTERVAL, signal)
+        await claim(download, signal)
+      }
+      return !download.mustWait
+    },
+
+    missed(digest: Digest, mayReturn: boolean): number | undefined {
+      const download = downloads.get(digest)
+      if (download === undefined) return undefined
+      const { way, arrival, hasBegun, parentLateSince, returns, image } = download
+      const at = clock.now()
+      const isParentLate = parentLateSince !== undefined
+      const isLate = !leaders.isThisNode(image) && (isParentLate || !downloads.isNext(download, at))
+      if (mayReturn && isLate && !hasBegun && returns < MOST_RETURNS && arrival?.size !== undefined) {
+        download.returns++
+        download.way = { kind: 'again' }
+        // Nobody may wait for this node: the next one that asks may have a place, or hear of a new holder.
+        if (download.isClaimed) void keepers.tell({ kind: 'gone', digest })
+        download.isClaimed = false
+        return arrival.size
+      }
+      // A node that goes upstream must wait for nobody, because others may wait for it. If it goes there for the rest of a layer,
+      // the leader of the image is lost or slow, and may never ask for the other layers.
+      if (leaders.isAnother(image)) leaders.forget(image)
+      download.way = { kind: 'upstream', at }
+      if (way.kind === 'peers' && hasBegun) tellProgress(download)
+      return undefined
+    },
+
+    /** Ends everything that waits. Others learn the next time they ask that nothing arrives here any longer. */
+    close(): void {
+      closing.abort(new Error('closed'))
+      keepers.close()
+      downloads.close()
+    },
+  } satisfies Flight & { readonly room: number; readonly figures: FlightFigures; close(): void }
 }
 
 /** What a promise gives within so many milliseconds; `undefined` if it takes longer. */
 async function within<T>(clock: Clock, ms: number, promise: Promise<T>): Promise<T | undefined> {
-  const late = Promise.withResolvers<undefined>()
-  const cancel = clock.after(ms, () => late.resolve(undefined))
-  const result = await Promise.race([promise, late.promise])
-  cancel()
-  return result
+  return await bounded(ms, undefined, (late) => orAborted(promise, late), clock)
 }

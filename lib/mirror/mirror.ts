@@ -2,7 +2,7 @@ import { createProbeDoor } from '../containerd/check/probe-door.ts'
 import { isProbeRegistry } from '../containerd/probe-name.ts'
 import { withoutFlight } from '../flight/flight.ts'
 import { createFlightMetrics } from '../flight/metrics.ts'
-import { CLAIM_TIME, NodeFlight } from '../flight/node-flight.ts'
+import { CLAIM_TIME, createNodeFlight, type NodeFlight } from '../flight/node-flight.ts'
 import { createAdminDoor } from '../http/admin.ts'
 import { Followers } from '../http/from-arrival.ts'
 import { createHttpMetrics } from '../http/metrics.ts'
@@ -154,7 +154,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const lookupTimeout = settings['lookup-timeout']
   const flightMetrics = createFlightMetrics(metrics, () => flight?.figures ?? { kept: 0, arriving: 0 })
   if (settings.flight === 'on') {
-    flight = new NodeFlight(
+    flight = createNodeFlight(
       {
         ...{ members, router, self, clock: systemClock, patientClock, log },
         ...{ holds: (key) => held.has(key), store: arrivals, metrics: flightMetrics },

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { encode, type Placing, type Question, readQuestion } from '../../lib/flight/message.ts'
 import { createFlightMetrics } from '../../lib/flight/metrics.ts'
-import { NodeFlight } from '../../lib/flight/node-flight.ts'
+import { createNodeFlight, type NodeFlight } from '../../lib/flight/node-flight.ts'
 import { digestKey } from '../../lib/oci/key.ts'
 import { addressOf } from '../../lib/platform/address.ts'
 import { systemClock } from '../../lib/platform/clock.ts'
@@ -73,7 +73,7 @@ for (const [what, lie] of LIES) {
     const parts = makeParts()
     const store = createMemoryStore()
     const metrics = createFlightMetrics(parts.metrics, () => flight.figures)
-    const flight: NodeFlight = new NodeFlight(
+    const flight: NodeFlight = createNodeFlight(
       {
         members: member,
         router: member,

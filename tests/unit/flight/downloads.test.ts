@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Downloads } from '../../../lib/flight/downloads.ts'
+import { createDownloads } from '../../../lib/flight/downloads.ts'
 import { parseDigest } from '../../../lib/oci/digest.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 
@@ -8,11 +8,11 @@ for (const [gives, most] of [
   [true, 16],
   [false, 2],
 ] as const) {
-  test(`Downloads: what does not arrive is looked for at most ${most} times where the store ${gives ? 'may' : 'cannot'} tell`, async () => {
+  test(`createDownloads: what does not arrive is looked for at most ${most} times where the store ${gives ? 'may' : 'cannot'} tell`, async () => {
     const clock = new ManualClock()
     let looks = 0
     const ends: string[] = []
-    const downloads = new Downloads({
+    const downloads = createDownloads({
       store: { arriving: () => void looks++ },
       ...{ holds: () => false, gives, clock },
       onProgress: () => assert.fail('nothing has come'),

@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 import type { Source } from '../../../lib/flight/flight.ts'
 import { encode, type Placing, readAnswer, readQuestion } from '../../../lib/flight/message.ts'
 import { createFlightMetrics } from '../../../lib/flight/metrics.ts'
-import { NodeFlight } from '../../../lib/flight/node-flight.ts'
+import { createNodeFlight, type NodeFlight } from '../../../lib/flight/node-flight.ts'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
 import { digestKey, type Key } from '../../../lib/oci/key.ts'
 import type { ContentTarget } from '../../../lib/oci/path.ts'
@@ -43,7 +43,7 @@ function scene(clock: Clock = systemClock) {
     const { log, lines } = createLogRecorder()
     const metrics = createMetrics()
     const held = new Set<Key>()
-    const flight: NodeFlight = new NodeFlight(
+    const flight: NodeFlight = createNodeFlight(
       {
         ...{ members: member, router: router ?? member, store, self, clock, patientClock: clock, log },
         metrics: createFlightMetrics(metrics, () => flight.figures),
