@@ -16,16 +16,7 @@ export interface CandidatesDependencies {
 }
 
 /** The peers that may have some content. */
-export interface Candidates {
-  /**
-   * The best peer that was not returned yet; waits for the lookup if there is none. `undefined` if there are no more.
-   *
-   * @param isWanted whether the caller wants a peer
-   */
-  next(isWanted?: (peer: Source) => boolean): Promise<Source | undefined>
-  /** Ends the lookup. Peers that it has found can still be taken. */
-  stop(): void
-}
+export type Candidates = ReturnType<typeof candidatesFor>
 
 /**
  * The peers that may have the content of a key, as one lookup finds them: each once, and the best known ones first. Peers that
@@ -42,7 +33,7 @@ export function candidatesFor(
   lookup: (signal: AbortSignal) => AsyncIterable<Source>,
   timeout: number,
   suits: (peer: Source) => boolean,
-): Candidates {
+) {
   const stop = new AbortController()
   /** By {@link nameOf}; `undefined` for those that were returned. */
   const found = new Map<string, Source | undefined>()
@@ -89,7 +80,12 @@ export function candidatesFor(
 
   void collect()
   return {
-    async next(isWanted = () => true) {
+    /**
+     * The best peer that was not returned yet; waits for the lookup if there is none. `undefined` if there are no more.
+     *
+     * @param isWanted whether the caller wants a peer
+     */
+    async next(isWanted: (peer: Source) => boolean = () => true): Promise<Source | undefined> {
       for (;;) {
         const best = take((peer) => isWanted(peer) && !known.isAside(peer))
         if (best !== undefined) return best
@@ -99,7 +95,9 @@ export function candidatesFor(
         await setImmediate()
       }
     },
-    stop: () => stop.abort(OVER),
+
+    /** Ends the lookup. Peers that it has found can still be taken. */
+    stop: (): void => stop.abort(OVER),
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Flight, Source } from '../flight/flight.ts'
 import type { Logger } from '../observe/log.ts'
-import type { Descriptor, Digest } from '../oci/digest.ts'
+import type { Descriptor } from '../oci/digest.ts'
 import { type Key, targetKey } from '../oci/key.ts'
 import { OCTET_STREAM } from '../oci/media-type.ts'
 import { PeerError } from '../peers/error.ts'
@@ -187,27 +187,28 @@ export function createSearch(
     isFirst: boolean,
     signal: AbortSignal = stop.signal,
   ): Promise<ArrivingHead | 'held' | undefined> {
-    if (target.kind !== 'blob') return undefined
+    if (target.kind !== 'blob' || digest === undefined) return undefined
+    const isNew = isFirst && start === 0
     const begunAt = clock.now()
-    let isSilent = false
     for (;;) {
-      const state = await bounded(STATE_TIMEOUT, signal, (late) => flight.state(peer, target.digest, late))
-      isSilent = state === undefined
+      const state = await bounded(STATE_TIMEOUT, signal, (late) => flight.state(peer, digest, late))
       if (state?.kind === 'held') return 'held'
-      if (state?.kind === 'waiting' && isFirst && start === 0) return arrivingHead(target.digest, state.size)
-      const isAhead = state?.kind === 'arriving' && ((isFirst && start === 0) || state.written > start)
-      if (isAhead && state.size !== undefined) return arrivingHead(target.digest, state.size)
+      const isAhead = state?.kind === 'arriving' && (isNew || state.written > start)
+      if ((isAhead || (state?.kind === 'waiting' && isNew)) && state.size !== undefined) {
+        return { kind: 'arriving', descriptor: { mediaType: OCTET_STREAM, digest, size: state.size } }
+      }
+      const isLater = state?.kind === 'later'
+      const isLast = clock.now() + STATE_RETRY > begunAt + (isLater ? LATER_TIMEOUT : STATE_TIMEOUT)
       // A peer that is behind may get there late, or never.
-      if (state === undefined || state.kind === 'gone' || (state.kind === 'arriving' && !isAhead)) break
-      const isLast = clock.now() + STATE_RETRY > begunAt + (state.kind === 'later' ? LATER_TIMEOUT : STATE_TIMEOUT)
-      if (isLast && state.kind === 'later') return undefined
-      if (isLast) break
+      const isVain = state === undefined || state.kind === 'gone' || (state.kind === 'arriving' && !isAhead)
+      if (isVain || isLast) {
+        const forMs = state === undefined ? REPLACEMENT_TIMEOUT : LONGEST_REPLACEMENT
+        if (!isLater && !signal.aborted) leave(peer, false, forMs)
+        return undefined
+      }
       await until(clock, clock.now() + STATE_RETRY, signal).catch(() => undefined)
       if (signal.aborted) return undefined
     }
-    if (signal.aborted) return undefined
-    leave(peer, false, isSilent ? REPLACEMENT_TIMEOUT : LONGEST_REPLACEMENT)
-    return undefined
   }
 
   return {
@@ -281,8 +282,4 @@ export function createSearch(
       return await candidates?.next(({ isArriving }) => isArriving === true)
     },
   }
-}
-
-function arrivingHead(digest: Digest, size: number): ArrivingHead {
-  return { kind: 'arriving', descriptor: { mediaType: OCTET_STREAM, digest, size } }
 }

@@ -8,7 +8,7 @@ import type { Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRefusal } from './ask.ts'
 import { following, TurnError } from './following.ts'
 import { type BegunSpan, PieceRefusal, type Span } from './line.ts'
-import { Pieces } from './pieces.ts'
+import { createPieces, type Pieces } from './pieces.ts'
 import type { Transfer } from './transfer.ts'
 import { type Ending, inOneChunk, type Verifier, verified } from './verify.ts'
 
@@ -116,7 +116,7 @@ function supplyOf(
       return found
     }
     parent = undefined
-    pieces = new Pieces({ ...dependencies, told: transfer, ask, candidate }, options, { start: offset, end }, begun)
+    pieces = createPieces({ ...dependencies, told: transfer, ask, candidate }, options, { start: offset, end }, begun)
     return pieces
   }
 

@@ -8,11 +8,12 @@ import { addressOf } from '../platform/address.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRefusal, PeerRequest } from './ask.ts'
-import type { PiecesDependencies, PiecesOptions, PiecesTold } from './pieces.ts'
 import { createSearch, flightKey, type Search, type SearchDependencies, type SearchOptions } from './search.ts'
 import { VerificationError, Verifier } from './verify.ts'
 
-export interface TransferDependencies extends SearchDependencies, Pick<PiecesDependencies, 'ahead'> {
+export interface TransferDependencies extends SearchDependencies {
+  /** How many bytes may be asked for ahead of the client now: a share of some memory, which need not be an integer. */
+  readonly ahead: () => number
   /** Called twice for every transfer: when it begins, and when it has its outcome. */
   readonly onTransfer?: ((target: PeerRequest['target'], transfer: Transferred) => void) | undefined
   /** The address of this node's own peer door. */
@@ -21,7 +22,12 @@ export interface TransferDependencies extends SearchDependencies, Pick<PiecesDep
   readonly passing?: ((digest: Digest, start: number, length: number, source: ByteSource) => ByteSource) | undefined
 }
 
-export type TransferOptions = SearchOptions & Pick<PiecesOptions, 'stallTimeout'> & Partial<PiecesOptions>
+export interface TransferOptions extends SearchOptions {
+  /** Milliseconds for which a peer may be silent if no other one can take its place. */
+  readonly stallTimeout: number
+  /** Milliseconds after which no other peer is asked for a byte that the client waits for. */
+  readonly longestWait?: number
+}
 
 /**
  * Milliseconds after which no other peer is asked for a byte that the client waits for. A node that no longer gets large
@@ -36,9 +42,9 @@ const EXAMINATION = 5
 const TOLD_ATTEMPTS = 8
 
 /** Some content on its way from other nodes to this one: which peers were asked, which sent something, and how it ended. */
-export class Transfer implements PiecesTold {
+export class Transfer {
   readonly dependencies: TransferDependencies
-  readonly options: TransferOptions & PiecesOptions
+  readonly options: Required<Pick<TransferOptions, 'stallTimeout' | 'longestWait'>>
   readonly target: PeerRequest['target']
   readonly key: Key
   readonly search: Search
@@ -54,7 +60,7 @@ export class Transfer implements PiecesTold {
   constructor(dependencies: TransferDependencies, options: TransferOptions, target: PeerRequest['target']) {
     const { stallTimeout, longestWait = Math.max(LONGEST_WAIT, LEAST_STALLS * stallTimeout) } = options
     this.dependencies = dependencies
-    this.options = { ...options, longestWait }
+    this.options = { stallTimeout, longestWait }
     this.target = target
     this.key = targetKey(target)
     this.#startedAt = dependencies.clock.now()
@@ -69,6 +75,7 @@ export class Transfer implements PiecesTold {
     return [...this.#given.values()]
   }
 
+  /** Call this when a peer continues at that offset what another one has begun. */
   resumed(peer: Peer, offset: number): void {
     const { metrics, log } = this.dependencies
     this.#resumes++
@@ -164,6 +171,7 @@ export class Transfer implements PiecesTold {
     }
   }
 
+  /** Call this if a peer's body broke off at that offset, or never began. */
   broke(peer: Peer, error: PeerError, offset: number, hasGiven: boolean): void {
     const { known, metrics, log } = this.dependencies
     this.ended(peer, error.failure)
@@ -173,6 +181,7 @@ export class Transfer implements PiecesTold {
     log.warn('peer broke off', { key: this.key, peer, offset, error })
   }
 
+  /** Call this if a peer keeps the client waiting. */
   slow(peer: Peer, offset: number): void {
     const { metrics, log } = this.dependencies
     this.ended(peer, 'slow')

@@ -7,7 +7,7 @@ import { PeerError } from '../../../lib/peers/error.ts'
 import { KnownPeers } from '../../../lib/peers/known-peers.ts'
 import type { Peer } from '../../../lib/swarm/router.ts'
 import type { Span } from '../../../lib/transfer/line.ts'
-import { Pieces } from '../../../lib/transfer/pieces.ts'
+import { createPieces, type Pieces } from '../../../lib/transfer/pieces.ts'
 import {
   type Behaviour,
   type NetworkOptions,
@@ -45,7 +45,7 @@ function make(
   const given = new Map<string, number>()
   const nameOf = ({ host }: Peer) => network.peers.find(({ address }) => address.host === host)?.name ?? '?'
   const known = new KnownPeers(network.clock)
-  const pieces: Pieces = new Pieces(
+  const pieces: Pieces = createPieces(
     {
       ask: (peer, asked, signal) => network.ask(peer, asked, signal),
       candidate: async () => order.find(({ address }) => !pieces.uses(address))?.address,
