@@ -5,7 +5,7 @@ import type { Wire } from './client.ts'
 import { HttpConnection, type HttpServer } from './http-connection.ts'
 import type { Handler, Listener, ListenOptions } from './listener.ts'
 import { runtimeName } from './runtime.ts'
-import { type ServerConnection, ServerConnections } from './server-connections.ts'
+import { createServerConnections, type ServerConnection } from './server-connections.ts'
 
 /** The part of Bun's socket API that is used here. */
 interface BunSocket {
@@ -65,7 +65,7 @@ interface Listening {
  * @throws the system's error (EADDRINUSE, EACCES, EADDRNOTAVAIL) if the address cannot be bound
  */
 export async function listen(handler: Handler, options: ListenOptions): Promise<Listener> {
-  const connections = new ServerConnections(options.maxConnections, options.newcomers)
+  const connections = createServerConnections(options.maxConnections, options.newcomers)
   const server: HttpServer = { handler, options, connections, closing: false }
   const { host, port, stop } = await (runtimeName === 'bun' ? listenOnBun(server) : listenOnNode(server))
   return {

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { systemClock } from '../../../lib/platform/clock.ts'
-import { ServerConnections } from '../../../lib/platform/server-connections.ts'
+import { createServerConnections } from '../../../lib/platform/server-connections.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 import { waitFor } from '../../fixtures/wait.ts'
 
 const LONG = 60_000
 
 /** Connections that each have a name, and the names of those that were ended. */
-function setUp(...args: ConstructorParameters<typeof ServerConnections>) {
-  const connections = new ServerConnections(...args)
+function setUp(...args: Parameters<typeof createServerConnections>) {
+  const connections = createServerConnections(...args)
   const ended: string[] = []
   const come = (name: string, address = 'a') => connections.accept(address, () => ended.push(name))
   return { connections, ended, come }
