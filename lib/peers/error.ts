@@ -2,7 +2,7 @@ import type { PeerFailure } from './standing.ts'
 
 /** The failure of a peer that did not answer, or not correctly. */
 export class PeerError extends Error {
-  override readonly name = 'PeerError'
+  override readonly name: string = 'PeerError'
   readonly failure: PeerFailure
 
   constructor(message: string, options: ErrorOptions & { readonly failure?: PeerFailure } = {}) {

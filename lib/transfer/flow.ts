@@ -50,6 +50,9 @@ interface Kept {
   lent: number
 }
 
+/** A source that several readers share. */
+export type Flow = ReturnType<typeof createFlow>
+
 /**
  * One source for several readers. It keeps the last bytes that were read, up to a window. A reader within the window, or not
  * far ahead, stays with the flow; one that falls behind goes on alone. The source is read only when the foremost reader wants
@@ -57,184 +60,179 @@ interface Kept {
  *
  * If only one reader is left, at the head, it reads the source itself, and the flow takes no more readers.
  */
-export class Flow {
-  /** How many bytes the flow keeps in memory. */
-  kept = 0
-  readonly #dependencies: FlowDependencies
-  readonly #fresh: Verifier | undefined
-  readonly #readers = new Set<ByteSource>()
-  #line: Kept[] = []
-  #head: number
-  #reading: Promise<void> | undefined
-  #failure: { readonly error: unknown } | undefined
-  #isRetired = false
-  #isClosed = false
-  #cancelLinger = (): void => undefined
+export function createFlow({
+  source,
+  span,
+  verifier: seen,
+  alone,
+  window,
+  onRetire,
+  isShared,
+  clock,
+}: FlowDependencies) {
+  const fresh = seen?.copy()
+  const readers = new Set<ByteSource>()
+  const line: Kept[] = []
+  let head = span.start
+  /** The read that is under way, or has failed. */
+  let reading: Promise<void> | undefined
+  let isRetired = false
+  let isClosed = false
+  let cancelLinger = (): void => undefined
 
-  constructor(dependencies: FlowDependencies) {
-    this.#dependencies = dependencies
-    this.#head = dependencies.span.start
-    this.#fresh = dependencies.verifier?.copy()
-  }
-
-  get isRead(): boolean {
-    return this.#readers.size > 0
-  }
-
-  /**
-   * A reader of that span; `undefined` if the flow does not have it, has dropped it, or will not reach it soon.
-   *
-   * @param leavesAt the offset at which the client will probably leave
-   * @param onStay called if the client does not leave there
-   */
-  attach({ start, end }: Span, leavesAt = end, onStay = (): void => undefined): ByteSource | undefined {
-    const { source, span, alone, clock } = this.#dependencies
-    const isFar = start > this.#head + REACH || end > span.end
-    if (this.#isRetired || isFar || this.#hasPassed(start)) return undefined
-    this.#cancelLinger()
-    let offset = start
-    let stop = leavesAt
-    /** Has seen all bytes before the offset; `undefined` if that is not known. */
-    let verifier = start === span.start ? this.#fresh : undefined
-    /** The chunk of which the reader has bytes that it may still use. */
-    let held: Kept | undefined
-    /** The source that it reads once it has fallen behind or is alone. */
-    let rest: ByteSource | undefined
-    const cancelled = new AbortController()
-    const reader: ByteSource = {
-      next: async () => {
-        if (held !== undefined) this.#giveBack(held)
-        held = undefined
-        while (rest === undefined) {
-          if (cancelled.signal.aborted) throw new PeerError('cancelled')
-          if (offset >= end) {
-            // Empty content has nothing to verify but its end.
-            if (span.start === span.end) await source.next()
-            void this.#detach(reader)
-            return undefined
-          }
-          if (offset >= stop) {
-            stop = end
-            await until(clock, clock.now() + REST, cancelled.signal).then(onStay, () => undefined)
-            continue
-          }
-          if (offset === this.#head && end === span.end && this.#isAlone) {
-            this.#trim(0)
-            this.#retire()
-            rest = source
-            break
-          }
-          if (this.#hasPassed(offset)) {
-            rest = alone({ start: offset, end }, verifier?.copy())
-            void this.#detach(reader)
-            break
-          }
-          // Search from the end, because readers are close to the head.
-          held = this.#line.findLast((kept) => kept.start <= offset && offset < kept.start + kept.bytes.length)
-          if (held === undefined) {
-            await this.#more()
-            continue
-          }
-          held.lent++
-          const chunk = held.bytes.subarray(offset - held.start, Math.min(end, stop) - held.start)
-          offset += chunk.length
-          // It has seen all of the kept chunk.
-          verifier = offset === held.start + held.bytes.length ? held.verifier : undefined
-          return chunk
-        }
-        return await rest.next()
-      },
-      cancel: async () => {
-        cancelled.abort(OVER)
-        // The reader's bytes may still be on their way to a client, so the garbage collector frees them.
-        await Promise.all([this.#detach(reader), rest?.cancel()])
-      },
-    }
-    this.#readers.add(reader)
-    return reader
-  }
-
-  async close(): Promise<void> {
-    if (this.#isClosed) return
-    this.#isClosed = true
-    this.#cancelLinger()
-    this.#trim(0)
-    this.#retire()
-    await this.#dependencies.source.cancel()
+  /** The offset of the first byte that is kept. All before it has been dropped. */
+  function tail(): number {
+    return line[0]?.start ?? head
   }
 
   /** Removes a reader, and ends the flow if it was the last one and no other is likely. */
-  async #detach(reader: ByteSource): Promise<void> {
-    if (!this.#readers.delete(reader) || this.isRead) return
-    const { isShared, span, clock } = this.#dependencies
-    if (isShared() && !this.#isRetired && this.#head < span.end) {
-      this.#cancelLinger = clock.after(LINGER, () => void this.close())
-    } else await this.close()
+  async function detach(reader: ByteSource): Promise<void> {
+    if (!readers.delete(reader) || readers.size > 0) return
+    if (isShared() && !isRetired && head < span.end) cancelLinger = clock.after(LINGER, () => void close())
+    else await close()
   }
 
   /** Call this when a reader is done with its chunk. */
-  #giveBack(kept: Kept): void {
+  function giveBack(kept: Kept): void {
     kept.lent--
-    if (!this.#line.includes(kept)) free(kept)
+    if (!line.includes(kept)) free(kept)
   }
 
   /** Whether the only reader is alone: nobody has joined it within the window or begun to read, and nobody is likely to. */
-  get #isAlone(): boolean {
-    const { span, window, isShared } = this.#dependencies
-    const isLast = this.#readers.size === 1 && this.#reading === undefined
-    return isLast && !isShared() && this.#head - span.start >= window()
-  }
-
-  /** Whether the byte at the offset has been dropped. */
-  #hasPassed(offset: number): boolean {
-    return offset < (this.#line[0]?.start ?? this.#head)
+  function isAlone(): boolean {
+    const isLast = readers.size === 1 && reading === undefined
+    return isLast && !isShared() && head - span.start >= window()
   }
 
   /** Waits for bytes beyond the head. All readers that wait at the same time share one read. */
-  async #more(): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure.error
-    if (this.#isClosed || this.#head >= this.#dependencies.span.end) throw new PeerError('the flow has ended')
-    this.#reading ??= this.#read()
-    await this.#reading
+  async function more(): Promise<void> {
+    if (isClosed || head >= span.end) throw new PeerError('the flow has ended')
+    reading ??= read()
+    await reading
   }
 
-  async #read(): Promise<void> {
-    const { source, span, verifier, window } = this.#dependencies
+  async function read(): Promise<void> {
     try {
       const bytes = await source.next()
-      if (bytes === undefined) throw new PeerError(`the source ended before ${this.#head}`)
-      if (this.#isClosed) return
-      const start = this.#head
-      this.#head += bytes.length
-      const seen = this.#head < span.end ? verifier?.copy() : undefined
+      if (bytes === undefined) throw new PeerError(`the source ended before ${head}`)
+      if (isClosed) return
+      const start = head
+      head += bytes.length
+      const verifier = head < span.end ? seen?.copy() : undefined
       // Copied, because the source may use their memory again.
-      this.#line.push({ start, bytes: new Uint8Array(bytes), verifier: seen, lent: 0 })
-      this.kept += bytes.length
-      this.#trim(window())
+      line.push({ start, bytes: new Uint8Array(bytes), verifier, lent: 0 })
+      trim(window())
+      reading = undefined
     } catch (error) {
-      this.#failure = { error }
       // Present readers may still read the kept bytes, but a new reader must not fail with them.
-      this.#retire()
+      retire()
       throw error
-    } finally {
-      this.#reading = undefined
     }
   }
 
-  #retire(): void {
-    if (this.#isRetired) return
-    this.#isRetired = true
-    this.#dependencies.onRetire()
+  function retire(): void {
+    if (isRetired) return
+    isRetired = true
+    onRetire()
   }
 
-  #trim(most: number): void {
+  function trim(most: number): void {
     // The newest chunk stays, whatever its size, unless all must go, because somebody has asked for it.
-    while (this.kept > most && this.#line.length > (most === 0 ? 0 : 1)) {
-      for (const kept of this.#line.splice(0, 1)) {
-        this.kept -= kept.bytes.length
-        free(kept)
+    while (head - tail() > most && line.length > (most === 0 ? 0 : 1)) for (const kept of line.splice(0, 1)) free(kept)
+  }
+
+  async function close(): Promise<void> {
+    if (isClosed) return
+    isClosed = true
+    cancelLinger()
+    trim(0)
+    retire()
+    await source.cancel()
+  }
+
+  return {
+    /** How many bytes the flow keeps in memory. */
+    get kept(): number {
+      return head - tail()
+    },
+
+    get isRead(): boolean {
+      return readers.size > 0
+    },
+
+    /**
+     * A reader of that span; `undefined` if the flow does not have it, has dropped it, or will not reach it soon.
+     *
+     * @param leavesAt the offset at which the client will probably leave
+     * @param onStay called if the client does not leave there
+     */
+    attach({ start, end }: Span, leavesAt = end, onStay = (): void => undefined): ByteSource | undefined {
+      const isFar = start > head + REACH || end > span.end
+      if (isRetired || isFar || start < tail()) return undefined
+      cancelLinger()
+      let offset = start
+      let stop = leavesAt
+      /** Has seen all bytes before the offset; `undefined` if that is not known. */
+      let verifier = start === span.start ? fresh : undefined
+      /** The chunk of which the reader has bytes that it may still use. */
+      let held: Kept | undefined
+      /** The source that it reads once it has fallen behind or is alone. */
+      let rest: ByteSource | undefined
+      const cancelled = new AbortController()
+      const reader: ByteSource = {
+        next: async () => {
+          if (held !== undefined) giveBack(held)
+          held = undefined
+          while (rest === undefined) {
+            if (cancelled.signal.aborted) throw new PeerError('cancelled')
+            if (offset >= end) {
+              // Empty content has nothing to verify but its end.
+              if (span.start === span.end) await source.next()
+              void detach(reader)
+              return undefined
+            }
+            if (offset >= stop) {
+              stop = end
+              await until(clock, clock.now() + REST, cancelled.signal).then(onStay, () => undefined)
+              continue
+            }
+            if (offset === head && end === span.end && isAlone()) {
+              trim(0)
+              retire()
+              rest = source
+              break
+            }
+            if (offset < tail()) {
+              rest = alone({ start: offset, end }, verifier?.copy())
+              void detach(reader)
+              break
+            }
+            // Search from the end, because readers are close to the head.
+            held = line.findLast((kept) => kept.start <= offset && offset < kept.start + kept.bytes.length)
+            if (held === undefined) {
+              await more()
+              continue
+            }
+            held.lent++
+            const chunk = held.bytes.subarray(offset - held.start, Math.min(end, stop) - held.start)
+            offset += chunk.length
+            // It has seen all of the kept chunk.
+            verifier = offset === held.start + held.bytes.length ? held.verifier : undefined
+            return chunk
+          }
+          return await rest.next()
+        },
+        cancel: async () => {
+          cancelled.abort(OVER)
+          // The reader's bytes may still be on their way to a client, so the garbage collector frees them.
+          await Promise.all([detach(reader), rest?.cancel()])
+        },
       }
-    }
+      readers.add(reader)
+      return reader
+    },
+
+    close,
   }
 }
 

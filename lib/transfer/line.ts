@@ -105,8 +105,8 @@ export function takeAway(piece: Piece): void {
   piece.request = undefined
 }
 
-/** Thrown if a peer does not send a piece because it does not have the content or has too much to do. It is no failure. */
-export class PieceRefusal extends Error {
+/** Thrown if a peer does not send a piece because it does not have the content or has too much to do. It is not held against it. */
+export class PieceRefusal extends PeerError {
   override readonly name = 'PieceRefusal'
   /** Milliseconds after which the peer may be asked again; `undefined` if it does not have the content. */
   readonly retryAfterMs: number | undefined
@@ -119,9 +119,4 @@ export class PieceRefusal extends Error {
 
 export function silentFor(ms: number): PeerError {
   return new PeerError(`no byte within ${ms} ms`, { failure: 'silent' })
-}
-
-/** Whether an error is a peer's failure or refusal. */
-export function isOfPeer(error: unknown): error is PeerError | PieceRefusal {
-  return error instanceof PeerError || error instanceof PieceRefusal
 }

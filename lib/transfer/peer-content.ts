@@ -12,7 +12,7 @@ import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 import { ask, type PeerRequest } from './ask.ts'
-import { Flow } from './flow.ts'
+import { createFlow } from './flow.ts'
 import { ChunkSize, Flows, type OpenFlow } from './flows.ts'
 import { FIRST_PIECE } from './givers.ts'
 import type { Span } from './line.ts'
@@ -168,7 +168,7 @@ export function createPeerContent(
         return bytesOf(begin(target), descriptor, left, undefined, sameEnd, givers()).source
       }
       const onRetire = () => flows.remove(signal)
-      const flow = new Flow({ source, span, verifier, alone, window, onRetire, isShared, clock })
+      const flow = createFlow({ source, span, verifier, alone, window, onRetire, isShared, clock })
       return { size, content: { descriptor, flow, isArriving: head.kind === 'arriving' } }
     })
   }

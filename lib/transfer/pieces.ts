@@ -4,15 +4,14 @@ import type { ByteSource } from '../platform/byte-source.ts'
 import type { Peer } from '../swarm/router.ts'
 import { FIRST_PIECE, type Giver, Givers, PieceRequest } from './givers.ts'
 import { createLateness, LATE } from './lateness.ts'
-import { type BegunSpan, isOfPeer, Line, type Piece, PieceRefusal, type Span, silentFor, takeAway } from './line.ts'
+import { type BegunSpan, Line, type Piece, PieceRefusal, type Span, silentFor, takeAway } from './line.ts'
 import type { Transfer, TransferDependencies } from './transfer.ts'
 
 export interface PiecesDependencies extends Pick<TransferDependencies, 'known' | 'ahead' | 'clock'> {
   /**
    * Asks a peer for a span.
    *
-   * @throws {PieceRefusal}
-   * @throws {PeerError}
+   * @throws {PeerError} which may be a {@link PieceRefusal}
    */
   readonly ask: (peer: Peer, span: Span, signal: AbortSignal) => Promise<ByteSource>
   /** A peer that is not in use and may have the content; `undefined` if there is none. */
@@ -52,13 +51,13 @@ export type Pieces = ReturnType<typeof createPieces>
  * faster peers send more. If a peer does not send its piece in time, or at all, another one does. If no peer is left, the bytes
  * end with an error at exactly that offset.
  *
- * @param first a peer that has begun to send the span; if missing, one is looked for
+ * @param first the peer to ask first, or a peer that has begun to send the span; if missing, one is looked for
  */
 export function createPieces(
   { ask, candidate, told, known, ahead, clock }: PiecesDependencies,
   { stallTimeout, longestWait }: Transfer['options'],
   span: Span,
-  first?: BegunSpan,
+  first?: BegunSpan | Peer,
 ) {
   const givers = new Givers()
   const line = new Line(span)
@@ -75,7 +74,8 @@ export function createPieces(
   let isLooking = false
   let nextLook = 0
   let lookDelay = FIRST_LOOK
-  if (first !== undefined) give(line.push(first.end), givers.of(first.peer), async () => first.body)
+  if (first !== undefined && 'body' in first) give(line.push(first.end), givers.of(first.peer), async () => first.body)
+  else if (first !== undefined) givers.of(first)
 
   function release(): void {
     spent?.cancel()
@@ -193,7 +193,7 @@ export function createPieces(
   function give(piece: Piece, giver: Giver, open: (signal: AbortSignal) => Promise<ByteSource>): PieceRequest {
     if (piece.at > piece.start) told.resumed(giver.peer, piece.at)
     const refused = (error: unknown) => {
-      if (!stop.signal.aborted && isOfPeer(error)) lose(piece, given, error)
+      if (!stop.signal.aborted && error instanceof PeerError) lose(piece, given, error)
     }
     const given = new PieceRequest(giver, piece.end - piece.at, open, refused, clock.now())
     piece.request = given
@@ -232,7 +232,7 @@ export function createPieces(
 
   /** Call this if a peer does not send its piece. */
   function lose(piece: Piece, lost: PieceRequest, error: unknown, isTold = !lost.isOpen): void {
-    if (!isOfPeer(error)) throw error
+    if (!(error instanceof PeerError)) throw error
     if (piece.request !== lost) return
     const { giver, isOpen } = lost
     takeAway(piece)

@@ -107,16 +107,11 @@ function supplyOf(
     throw new PieceRefusal()
   }
 
-  /** The bytes from peers that have them: from `next` first, or from a peer that has begun to send them. */
-  const piecesFrom = (next: Peer | undefined, begun?: BegunSpan): Pieces => {
-    let given = next
-    const candidate = async () => {
-      const found = given ?? (await search.candidate(({ isArriving }) => isArriving !== true))
-      given = undefined
-      return found
-    }
+  /** The bytes from peers that have them, and from `next` first. */
+  const piecesFrom = (next: BegunSpan | Peer | undefined): Pieces => {
+    const candidate = () => search.candidate(({ isArriving }) => isArriving !== true)
     parent = undefined
-    pieces = createPieces({ ...dependencies, told: transfer, ask, candidate }, options, { start: offset, end }, begun)
+    pieces = createPieces({ ...dependencies, told: transfer, ask, candidate }, options, { start: offset, end }, next)
     return pieces
   }
 
@@ -142,9 +137,9 @@ function supplyOf(
   }
 
   /** Stops following a peer. It does not count against the peer that it did not get everything. */
-  const leave = (peer: Peer, error: unknown) => {
+  const leave = (peer: Peer, error: PeerError) => {
     lost.add(addressOf(peer))
-    const isSilent = error instanceof PeerError && error.failure === 'silent'
+    const isSilent = error.failure === 'silent'
     if (isSilent) known.of(peer).failed('silent')
     transfer.ended(peer, isSilent ? 'silent' : 'gone')
     flight.left(peer, digest, error instanceof PieceRefusal)
@@ -172,7 +167,7 @@ function supplyOf(
   }
 
   /** A source that continues at this byte. @throws the error if no peer does */
-  const replace = async (error: PeerError | PieceRefusal, isLate: boolean): Promise<ByteSource> => {
+  const replace = async (error: PeerError, isLate: boolean): Promise<ByteSource> => {
     const isFirst = offset === start
     // The client will ask again.
     if (error instanceof TurnError && isFirst) throw error
@@ -181,13 +176,13 @@ function supplyOf(
     if (parent !== undefined) leave(parent, error)
     const next = isLate ? undefined : await another(isKnown, isFirst)
     if (next === undefined || isCancelled) {
-      throw error instanceof PeerError ? error : new PeerError('no peer left', { cause: error })
+      throw error instanceof PieceRefusal ? new PeerError('no peer left', { cause: error }) : error
     }
     return next.isArriving === true ? follow(next) : piecesFrom(next)
   }
 
   transfer.excludes = (peer) => (peer.isArriving === true ? lost.has(addressOf(peer)) : pieces?.uses(peer) === true)
-  let body = first === undefined || isBegun ? piecesFrom(undefined, first) : follow(first)
+  let body = first === undefined || isBegun ? piecesFrom(first) : follow(first)
   return {
     hasFollowed: () => hasFollowed,
     async next() {
@@ -210,7 +205,7 @@ function supplyOf(
           return chunk
         } catch (error) {
           await body.cancel()
-          if (isCancelled || !(error instanceof PeerError || error instanceof PieceRefusal)) throw error
+          if (isCancelled || !(error instanceof PeerError)) throw error
           body = await replace(error, clock.now() - since >= options.longestWait)
         }
       }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { ByteSource } from '../../../lib/platform/byte-source.ts'
-import { Flow, LINGER, REST } from '../../../lib/transfer/flow.ts'
+import { createFlow, type Flow, LINGER, REST } from '../../../lib/transfer/flow.ts'
 import type { Span } from '../../../lib/transfer/line.ts'
 import { VerificationError, Verifier, verified } from '../../../lib/transfer/verify.ts'
 import { cut, sourceOf, TestSource } from '../../doubles/byte-source.ts'
@@ -21,7 +21,7 @@ function make(bytes: Uint8Array = CONTENT, window = WINDOW, isShared = true, clo
   const verifier = new Verifier(digest)
   const alone: Span[] = []
   let idle = 0
-  const flow = new Flow({
+  const flow = createFlow({
     source: verified(raw, bytes.length, verifier, () => undefined),
     span: { start: 0, end: bytes.length },
     verifier,
@@ -44,7 +44,7 @@ function ofSource(source: ByteSource, window = WINDOW): Flow {
   const alone = () => assert.fail('nobody goes on alone')
   const span = { start: 0, end: 10 }
   const clock = new ManualClock()
-  return new Flow({
+  return createFlow({
     source,
     span,
     alone,
@@ -156,7 +156,7 @@ test('Flow takes on a reader that is not far ahead, which waits for it, and none
   const span = { start: 0, end: large }
   const alone = () => assert.fail('nobody goes on alone')
   const window = () => large
-  const flow = new Flow({
+  const flow = createFlow({
     source: raw,
     span,
     alone,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Flow } from '../../../lib/transfer/flow.ts'
+import { createFlow } from '../../../lib/transfer/flow.ts'
 import { ChunkSize, Flows, type OpenFlow } from '../../../lib/transfer/flows.ts'
 import { cut, sourceOf } from '../../doubles/byte-source.ts'
 import { layer, read } from '../../doubles/http-peers.ts'
@@ -23,7 +23,7 @@ function make() {
       const source = sourceOf(cut(bytes.subarray(start), 100_000))
       const alone = () => assert.fail('nobody is too slow')
       const span = { start, end: size }
-      const flow = new Flow({
+      const flow = createFlow({
         source,
         span,
         alone,
