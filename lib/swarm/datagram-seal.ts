@@ -80,62 +80,53 @@ export interface SwarmSealOptions {
  *
  * A recorded datagram is useless once its time is over. Until then it is opened only once, whoever sends it.
  */
-export class SwarmSeal implements DatagramSeal {
-  readonly #keys: readonly [Uint8Array, ...Uint8Array[]]
-  readonly #onRefused: SwarmSealOptions['onRefused']
-  readonly #now: () => number
-  readonly #nonces = b4a.alloc(NONCES * NONCE_LENGTH)
-  #nextNonce = this.#nonces.length
+export function createSwarmSeal({ swarmKeys, onRefused, now = Date.now }: SwarmSealOptions): DatagramSeal {
+  const keyOf = (swarmKey: Uint8Array) => new Uint8Array(hkdfSync('sha256', swarmKey, '', PURPOSE, 32))
+  const keys = swarmKeys.map(keyOf) as [Uint8Array, ...Uint8Array[]]
+  const nonces = b4a.alloc(NONCES * NONCE_LENGTH)
+  let nextNonce = nonces.length
   /** The buffer for opened datagrams. It is reused, so that strangers cost no memory. */
-  readonly #plain = b4a.alloc(MOST_PLAIN)
-  readonly #opened = new RecentDatagrams()
+  const plainBuffer = b4a.alloc(MOST_PLAIN)
+  const opened = new RecentDatagrams()
+  const seconds = () => Math.floor(now() / 1000)
 
-  constructor({ swarmKeys: [first, ...others], onRefused, now = Date.now }: SwarmSealOptions) {
-    const keyOf = (swarmKey: Uint8Array) => new Uint8Array(hkdfSync('sha256', swarmKey, '', PURPOSE, 32))
-    this.#keys = [keyOf(first), ...others.map(keyOf)]
-    this.#onRefused = onRefused
-    this.#now = now
-  }
-
-  seal(datagram: Uint8Array): Uint8Array {
-    const sealed = b4a.allocUnsafe(DATA_START + datagram.length)
-    const nonce = sealed.subarray(0, NONCE_LENGTH)
-    this.#takeNonce(nonce)
-    b4a.writeUInt32LE(sealed, this.#seconds(), TIME_START)
-    sealed.set(datagram, DATA_START)
-    sodium.crypto_secretbox_easy(sealed.subarray(NONCE_LENGTH), sealed.subarray(TIME_START), nonce, this.#keys[0])
-    return sealed
-  }
-
-  open(sealed: Uint8Array, port: number, host: string): Uint8Array | undefined {
-    if (sealed.length < DATA_START) return this.#refuse({ reason: 'unsealed' }, port, host)
-    const nonce = sealed.subarray(0, NONCE_LENGTH)
-    const box = sealed.subarray(NONCE_LENGTH)
-    const plain = this.#plain.subarray(0, sealed.length - TIME_START)
-    if (!this.#keys.some((key) => sodium.crypto_secretbox_open_easy(plain, box, nonce, key)))
-      return this.#refuse({ reason: 'unsealed' }, port, host)
-    const now = this.#seconds()
-    const ahead = b4a.readUInt32LE(plain, 0) - now
-    if (Math.abs(ahead) > CLOCK_SKEW) return this.#refuse({ reason: 'clock', ahead }, port, host)
-    if (!this.#opened.add(nonce, now)) return this.#refuse({ reason: 'repeated' }, port, host)
-    return plain.subarray(DATA_START - TIME_START)
-  }
-
-  #seconds(): number {
-    return Math.floor(this.#now() / 1000)
-  }
-
-  #takeNonce(into: Uint8Array): void {
-    if (this.#nextNonce === this.#nonces.length) {
-      randomFillSync(this.#nonces)
-      this.#nextNonce = 0
+  function takeNonce(into: Uint8Array): void {
+    if (nextNonce === nonces.length) {
+      randomFillSync(nonces)
+      nextNonce = 0
     }
     // A loop is as fast as a copy for so few bytes, and needs no object for the copied part.
-    for (let i = 0; i < NONCE_LENGTH; i++) into[i] = this.#nonces[this.#nextNonce++] as number
+    for (let i = 0; i < NONCE_LENGTH; i++) into[i] = nonces[nextNonce++] as number
   }
 
-  #refuse(refusal: Refusal, port: number, host: string): undefined {
-    this.#onRefused(refusal, { host, port })
+  function refuse(refusal: Refusal, port: number, host: string): undefined {
+    onRefused(refusal, { host, port })
+  }
+
+  return {
+    seal(datagram: Uint8Array): Uint8Array {
+      const sealed = b4a.allocUnsafe(DATA_START + datagram.length)
+      const nonce = sealed.subarray(0, NONCE_LENGTH)
+      takeNonce(nonce)
+      b4a.writeUInt32LE(sealed, seconds(), TIME_START)
+      sealed.set(datagram, DATA_START)
+      sodium.crypto_secretbox_easy(sealed.subarray(NONCE_LENGTH), sealed.subarray(TIME_START), nonce, keys[0])
+      return sealed
+    },
+
+    open(sealed: Uint8Array, port: number, host: string): Uint8Array | undefined {
+      if (sealed.length < DATA_START) return refuse({ reason: 'unsealed' }, port, host)
+      const nonce = sealed.subarray(0, NONCE_LENGTH)
+      const box = sealed.subarray(NONCE_LENGTH)
+      const plain = plainBuffer.subarray(0, sealed.length - TIME_START)
+      const isOpened = keys.some((key) => sodium.crypto_secretbox_open_easy(plain, box, nonce, key))
+      if (!isOpened) return refuse({ reason: 'unsealed' }, port, host)
+      const at = seconds()
+      const ahead = b4a.readUInt32LE(plain, 0) - at
+      if (Math.abs(ahead) > CLOCK_SKEW) return refuse({ reason: 'clock', ahead }, port, host)
+      if (!opened.add(nonce, at)) return refuse({ reason: 'repeated' }, port, host)
+      return plain.subarray(DATA_START - TIME_START)
+    },
   }
 }
 

@@ -3,7 +3,7 @@ import HyperDHT from 'hyperdht'
 import Hyperswarm, { type Server } from 'hyperswarm'
 import type { Logger } from '../observe/log.ts'
 import { createSealedBackend, type DatagramBackend, runtimeBackend, UDX } from '../udx/index.ts'
-import { Refusals, SwarmSeal } from './datagram-seal.ts'
+import { createSwarmSeal, Refusals } from './datagram-seal.ts'
 import { createRecordStore } from './dht/record-store.ts'
 import { answerFrom, createDhtRpc, QUESTION } from './dht/rpc.ts'
 import { MAX_MEMBERS, type SwarmConnection } from './members/membership.ts'
@@ -71,7 +71,7 @@ export async function openNode(
   { bindHost, self, swarmKeys }: NodeOptions,
 ) {
   const refusals = new Refusals(log)
-  const seal = new SwarmSeal({ swarmKeys, onRefused: (refusal, from) => refusals.note(refusal, from) })
+  const seal = createSwarmSeal({ swarmKeys, onRefused: (refusal, from) => refusals.note(refusal, from) })
   const keyPair = HyperDHT.keyPair()
   // Every node knows its own address, so it is made as a bootstrapper, which is a full member of the DHT at once, even alone.
   // hyperdht itself gets no bootstrap nodes: while its table is small, each of its queries would ask them again, and a dead one

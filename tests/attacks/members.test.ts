@@ -5,7 +5,7 @@ import process from 'node:process'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import type { Key } from '../../lib/oci/key.ts'
-import { SwarmSeal } from '../../lib/swarm/datagram-seal.ts'
+import { createSwarmSeal } from '../../lib/swarm/datagram-seal.ts'
 import { ANNOUNCE, IDENTIFY, LOOKUP, QUESTION, WITHDRAW } from '../../lib/swarm/dht/rpc.ts'
 import { topicOf } from '../../lib/swarm/topic.ts'
 import { createSealedBackend, type DatagramBackend, type OnDatagram, runtimeBackend, UDX } from '../../lib/udx/index.ts'
@@ -131,7 +131,7 @@ test('a member that acknowledges a billion packets in one costs nothing, and the
     new UDX({
       backend: createSealedBackend(
         runtimeBackend,
-        new SwarmSeal({ swarmKeys: [SWARM_KEY], onRefused: () => undefined }),
+        createSwarmSeal({ swarmKeys: [SWARM_KEY], onRefused: () => undefined }),
       ),
     })
   const [one, two] = [create(), create()]

@@ -4,7 +4,7 @@ import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from '
 import { createRequire } from 'node:module'
 import process from 'node:process'
 import { fileURLToPath } from 'node:url'
-import { SwarmSeal } from '../../lib/swarm/datagram-seal.ts'
+import { createSwarmSeal } from '../../lib/swarm/datagram-seal.ts'
 import { printTable } from './figures.ts'
 
 /** Bytes of a request of the DHT, and of a full packet of a stream. */
@@ -29,7 +29,7 @@ const sodium = require('sodium-native') as Sodium
 function swarmSeal(plain: Buffer): Candidate {
   const key = randomBytes(32)
   const options = { swarmKeys: [key] as const, onRefused: () => undefined }
-  const [seal, stranger] = [new SwarmSeal(options), randomBytes(plain.length)]
+  const [seal, stranger] = [createSwarmSeal(options), randomBytes(plain.length)]
   // Each is opened once.
   const sealed = Array.from({ length: CALLS * ROUNDS }, () => seal.seal(plain))
   return {

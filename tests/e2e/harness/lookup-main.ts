@@ -5,7 +5,7 @@
 import HyperDHT from 'hyperdht'
 import type { Key } from '../../../lib/oci/key.ts'
 import { addressOf } from '../../../lib/platform/address.ts'
-import { SwarmSeal } from '../../../lib/swarm/datagram-seal.ts'
+import { createSwarmSeal } from '../../../lib/swarm/datagram-seal.ts'
 import { topicOf } from '../../../lib/swarm/topic.ts'
 import { createSealedBackend, runtimeBackend, UDX } from '../../../lib/udx/index.ts'
 import { rpcOf } from '../../fixtures/swarm.ts'
@@ -15,7 +15,7 @@ import type { LookupOrder } from './lookup.ts'
 const TIMEOUT = 2_000
 
 const { swarmKey, nodes, keys }: LookupOrder = JSON.parse(process.argv[2] ?? '')
-const datagrams = new SwarmSeal({ swarmKeys: [Buffer.from(swarmKey, 'hex')], onRefused: () => undefined })
+const datagrams = createSwarmSeal({ swarmKeys: [Buffer.from(swarmKey, 'hex')], onRefused: () => undefined })
 const udx = new UDX({ backend: createSealedBackend(runtimeBackend, datagrams) })
 // The project's declarations omit the plain constructor, since mirrors use another one.
 const dht: HyperDHT = Reflect.construct(HyperDHT, [{ bootstrap: nodes, ephemeral: true, udx }])

@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { type Refusal, Refusals, SwarmSeal } from '../../../lib/swarm/datagram-seal.ts'
+import { createSwarmSeal, type Refusal, Refusals } from '../../../lib/swarm/datagram-seal.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
 
 const KEY = new Uint8Array(32).fill(1)
@@ -16,7 +16,7 @@ const datagrams = fc.uint8Array({ maxLength: 3_000 })
 function create(swarmKeys: readonly [Uint8Array, ...Uint8Array[]] = [KEY]) {
   const refused: Refusal[] = []
   const clock = { now: 1_800_000_000_000 }
-  const seal = new SwarmSeal({ swarmKeys, onRefused: (refusal) => refused.push(refusal), now: () => clock.now })
+  const seal = createSwarmSeal({ swarmKeys, onRefused: (refusal) => refused.push(refusal), now: () => clock.now })
   return {
     refused,
     clock,
@@ -28,7 +28,7 @@ function create(swarmKeys: readonly [Uint8Array, ...Uint8Array[]] = [KEY]) {
   }
 }
 
-test('SwarmSeal opens whatever it has sealed', () => {
+test('a seal opens whatever it has sealed', () => {
   const [a, b] = [create(), create()]
   fc.assert(
     fc.property(datagrams, (datagram) => {
@@ -40,7 +40,7 @@ test('SwarmSeal opens whatever it has sealed', () => {
   assert.deepEqual(b.refused, [])
 })
 
-test('SwarmSeal refuses anything with a changed bit, cut off, or invented', () => {
+test('a seal refuses anything with a changed bit, cut off, or invented', () => {
   const [a, b] = [create(), create()]
   fc.assert(
     fc.property(datagrams, fc.nat(), fc.nat(7), fc.nat(), (datagram, byte, bit, length) => {
@@ -55,7 +55,7 @@ test('SwarmSeal refuses anything with a changed bit, cut off, or invented', () =
   assert.ok(b.refused.every(({ reason }) => reason === 'unsealed'))
 })
 
-test('SwarmSeal seals under its first key and opens under any', () => {
+test('a seal seals under its first key and opens under any', () => {
   const [old, first, next, stranger] = [
     create([KEY]),
     create([KEY, NEXT_KEY]),
@@ -71,7 +71,7 @@ test('SwarmSeal seals under its first key and opens under any', () => {
   assert.deepEqual([opens(next, old), opens(stranger, next), opens(next, stranger)], [false, false, false])
 })
 
-test('SwarmSeal refuses a datagram once the clocks differ by more than a minute, and says by how much', () => {
+test('a seal refuses a datagram once the clocks differ by more than a minute, and says by how much', () => {
   for (const [skew, isOpened] of [
     [60_000, true],
     [-60_000, true],
@@ -86,7 +86,7 @@ test('SwarmSeal refuses a datagram once the clocks differ by more than a minute,
   }
 })
 
-test('SwarmSeal opens each datagram once while its time is right', () => {
+test('a seal opens each datagram once while its time is right', () => {
   const [a, b] = [create(), create()]
   const sealed = Array.from({ length: 200 }, (_, i) => a.seal(Buffer.from([i])))
   for (let second = 0; second <= 60; second += 20) {
@@ -98,7 +98,7 @@ test('SwarmSeal opens each datagram once while its time is right', () => {
   assert.equal(b.refused.filter(({ reason }) => reason === 'repeated').length, 600)
 })
 
-test('SwarmSeal confuses no datagrams, however many come', () => {
+test('a seal confuses no datagrams, however many come', () => {
   const [a, b] = [create(), create()]
   const last = a.seal(Buffer.from('remembered'))
   b.open(last)
@@ -109,7 +109,7 @@ test('SwarmSeal confuses no datagrams, however many come', () => {
   assert.deepEqual(b.refused, [])
 })
 
-test('SwarmSeal shows nothing: the same datagram looks different each time, and every bit of it is random', () => {
+test('a seal shows nothing: the same datagram looks different each time, and every bit of it is random', () => {
   const { seal } = create()
   const [rounds, length] = [2_000, 100]
   const ones = new Array<number>(8 * (length + 44)).fill(0)
@@ -123,7 +123,7 @@ test('SwarmSeal shows nothing: the same datagram looks different each time, and 
     assert.ok(Math.abs(count - rounds / 2) < most, `bit ${bit} is set ${count} times of ${rounds}`)
 })
 
-test('SwarmSeal keeps to its documented format', () => {
+test('a seal keeps to its documented format', () => {
   const sodium = createRequire(import.meta.url)('sodium-native') as {
     crypto_secretbox_open_easy(plain: Buffer, box: Buffer, nonce: Buffer, key: Buffer): boolean
   }
