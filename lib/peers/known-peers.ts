@@ -9,19 +9,14 @@ import { TIMES } from './policy.ts'
 import { type PeerFailure, Standing } from './standing.ts'
 
 /** What this node knows about another one, for people. */
-export interface PeerState {
+export interface PeerState
+  extends Readonly<Pick<Standing, 'isConnected' | 'isBusy'> & Partial<Pick<Standing, 'headMs' | 'rate'>>> {
   /** The address of its peer door. */
   readonly address: string
-  /** Whether this node has a Hyperswarm connection to it. */
-  readonly isConnected: boolean
   /** Milliseconds for which it stays aside; 0 if it is not. */
   readonly asideMs: number
   /** Its last failure, even if it has answered since, and how many milliseconds ago that was. */
   readonly failure?: { readonly why: PeerFailure; readonly agoMs: number } | undefined
-  readonly isBusy: boolean
-  /** Milliseconds that its heads take, and bytes per millisecond that it sends, on average. */
-  readonly headMs?: number | undefined
-  readonly rate?: number | undefined
 }
 
 /**
@@ -117,14 +112,9 @@ export class KnownPeers {
   /** The state, for people, of all nodes that this node has asked or has a connection to. */
   peers(): PeerState[] {
     const now = this.#now
-    return [...this.#standings.entries()].map(([address, standing]) => ({
-      address,
-      isConnected: standing.isConnected,
-      asideMs: Math.max(standing.asideUntil - now, 0),
-      failure: standing.failure && { why: standing.failure.why, agoMs: now - standing.failure.at },
-      isBusy: standing.isBusy,
-      headMs: standing.headMs,
-      rate: standing.rate,
+    return [...this.#standings].map(([address, { isConnected, isBusy, headMs, rate, asideUntil, failure }]) => ({
+      ...{ address, isConnected, isBusy, headMs, rate, asideMs: Math.max(asideUntil - now, 0) },
+      failure: failure && { why: failure.why, agoMs: now - failure.at },
     }))
   }
 
