@@ -3,7 +3,7 @@ import { OVER, until } from '../platform/abort.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 import { freeMemory } from '../platform/runtime.ts'
-import type { Span } from './line.ts'
+import type { Span } from './piece.ts'
 import type { Verifier } from './verify.ts'
 
 export interface FlowDependencies {

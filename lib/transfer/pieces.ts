@@ -4,7 +4,7 @@ import type { ByteSource } from '../platform/byte-source.ts'
 import type { Peer } from '../swarm/router.ts'
 import { FIRST_PIECE, type Giver, Givers, PieceRequest } from './givers.ts'
 import { createLateness, LATE } from './lateness.ts'
-import { type BegunSpan, Line, type Piece, PieceRefusal, type Span, silentFor, takeAway } from './line.ts'
+import { type BegunSpan, type Piece, PieceRefusal, type Span, silentFor, takeAway } from './piece.ts'
 import type { Transfer, TransferDependencies } from './transfer.ts'
 
 export interface PiecesDependencies extends Pick<TransferDependencies, 'known' | 'ahead' | 'clock'> {
@@ -25,6 +25,8 @@ export interface PiecesDependencies extends Pick<TransferDependencies, 'known' |
  * this time, it must have forgotten this request.
  */
 const LONGEST_STALL = 30_000
+/** The factor by which a piece may be too long, so that no small rest is left. */
+const LONGER = 1.25
 /** How many peers send pieces of one content at the same time: the uplinks of four nodes fill the downlink of one. */
 const PEERS = 4
 /** If fewer bytes than this may be asked for ahead, none are: the link is busy with bytes that clients wait for. */
@@ -60,7 +62,10 @@ export function createPieces(
   first?: BegunSpan | Peer,
 ) {
   const givers = new Givers()
-  const line = new Line(span)
+  /** The pieces that are under way, in order. The client wants bytes of the first one. */
+  const line: Piece[] = []
+  /** The end of the last piece. */
+  let frontier = span.start
   const stop = new AbortController()
   const leastRate = () => givers.leastRate(() => known.pace.usual.rate)
   const lateness = createLateness({ clock, leastRate, onLate: replaceLate })
@@ -74,10 +79,10 @@ export function createPieces(
   let isLooking = false
   let nextLook = 0
   let lookDelay = FIRST_LOOK
-  if (first !== undefined && 'body' in first) give(line.push(first.end), givers.of(first.peer), async () => first.body)
+  if (first !== undefined && 'body' in first) give(append(first.end), givers.of(first.peer), async () => first.body)
   else if (first !== undefined) givers.of(first)
 
-  function release(): void {
+  function endSpent(): void {
     spent?.cancel()
     spent = undefined
   }
@@ -119,7 +124,7 @@ export function createPieces(
     known.of(giver.peer).moved(taken, now - askedAt)
     lateness.turn()
     if (offset === span.end) lateness.close()
-    else if (line.left >= WORTHWHILE && room() > 0) void look(needed())
+    else if (span.end - frontier >= WORTHWHILE && room() > 0) void look(needed())
   }
 
   /**
@@ -167,25 +172,47 @@ export function createPieces(
 
   /** The next piece for a peer; `undefined` if there is none, or no room for another one. */
   function pieceFor(giver: Giver, isShared: boolean): Piece | undefined {
-    if (line.open !== undefined) return line.open
-    const hasRoom = line.left > 0 && (line.first === undefined || room() > 0)
-    return hasRoom ? append(giver.size(isShared)) : undefined
+    const open = line.find((piece) => piece.request === undefined)
+    const hasRoom = frontier < span.end && (line.length === 0 || room() > 0)
+    return open ?? (hasRoom ? nextPiece(giver.size(isShared)) : undefined)
   }
 
   /** How many more bytes may be asked for ahead. */
   function room(): number {
-    const bytes = Math.floor(ahead()) - line.ahead
+    const bytes = Math.floor(ahead()) - (frontier - (line[0]?.end ?? frontier))
     return bytes < LEAST_AHEAD ? 0 : bytes
   }
 
-  /** Appends a piece to the line. The first piece has `size` bytes; later ones only as many as there is room for. */
-  function append(size: number): Piece {
-    return line.append(line.first === undefined ? size : Math.min(size, room()))
+  /**
+   * Appends a piece to the line. The first piece has about `size` bytes; later ones only as many as there is room for. If the rest
+   * would be too small for another piece, it becomes part of this one.
+   */
+  function nextPiece(size: number): Piece {
+    const bytes = line.length === 0 ? size : Math.min(size, room())
+    return append(span.end - frontier < bytes * LONGER ? span.end : frontier + bytes)
+  }
+
+  /** Appends a piece up to that offset. */
+  function append(end: number): Piece {
+    const piece = { start: frontier, at: frontier, end }
+    line.push(piece)
+    frontier = end
+    return piece
+  }
+
+  /** Takes all pieces away from a peer. */
+  function release(giver: Giver): void {
+    for (const piece of line) if (piece.request?.giver === giver) takeAway(piece)
   }
 
   /** Asks a peer for as much of a piece as it may be asked for at once. The rest becomes another piece. */
   function askFor(piece: Piece, giver: Giver): PieceRequest {
-    line.split(piece, giver.size(givers.ready(clock.now()).length > 1))
+    const size = giver.size(givers.ready(clock.now()).length > 1)
+    if (piece.end - piece.at >= size * LONGER) {
+      const end = piece.at + size
+      line.splice(line.indexOf(piece) + 1, 0, { start: end, at: end, end: piece.end })
+      piece.end = end
+    }
     const wanted = { start: piece.at, end: piece.end }
     return give(piece, giver, (signal) => ask(giver.peer, wanted, signal))
   }
@@ -241,7 +268,7 @@ export function createPieces(
     } else {
       giver.rest(clock.now())
       // A mirror that stops takes no new requests, but finishes the running ones.
-      if (isOpen) line.release(giver)
+      if (isOpen) release(giver)
       failure = error
       // The search has already reported a request that got no head.
       if (!isTold) told.broke(giver.peer, error, piece.at, giver.hasGiven)
@@ -254,7 +281,7 @@ export function createPieces(
    * asked for at once.
    */
   function replaceLate(): void {
-    const piece = line.first
+    const [piece] = line
     if (piece?.request === undefined) return
     const silence = lateness.silence()
     const { giver } = piece.request
@@ -264,7 +291,7 @@ export function createPieces(
       if (silence < LATE) told.slow(giver.peer, piece.at)
       else told.broke(giver.peer, silentFor(LATE), piece.at, giver.hasGiven)
       giver.late(clock.now())
-      line.release(giver)
+      release(giver)
       askFor(piece, other)
       lateness.turn()
       fill()
@@ -279,8 +306,8 @@ export function createPieces(
   async function cancel(): Promise<void> {
     stop.abort(OVER)
     lateness.close()
-    release()
-    line.clear()
+    endSpent()
+    for (const piece of line.splice(0)) takeAway(piece)
   }
 
   return {
@@ -290,13 +317,13 @@ export function createPieces(
     /** @throws {PeerError} if no peer is left for the next byte */
     async next(): Promise<Uint8Array | undefined> {
       const since = clock.now()
-      release()
+      endSpent()
       try {
         while (offset < span.end) {
           throwIfStopped()
           lateness.begin(since)
           fill()
-          const piece = line.first ?? append(FIRST_PIECE)
+          const piece = line[0] ?? nextPiece(FIRST_PIECE)
           // A peer that was late is tried again if that costs nothing.
           if (piece.request?.giver.isOnTrial === true && !piece.request.isOpen) replaceLate()
           const running = piece.request ?? (await assign(piece))

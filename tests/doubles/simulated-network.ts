@@ -6,7 +6,7 @@ import { addressOf } from '../../lib/platform/address.ts'
 import type { ByteSource } from '../../lib/platform/byte-source.ts'
 import type { Clock } from '../../lib/platform/clock.ts'
 import type { Peer } from '../../lib/swarm/router.ts'
-import { PieceRefusal, type Span } from '../../lib/transfer/line.ts'
+import { PieceRefusal, type Span } from '../../lib/transfer/piece.ts'
 import { peerOf } from './peers.ts'
 
 /** What a peer does from some time on. */

@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import { PeerError } from '../../../lib/peers/error.ts'
 import { KnownPeers } from '../../../lib/peers/known-peers.ts'
 import type { Peer } from '../../../lib/swarm/router.ts'
-import type { Span } from '../../../lib/transfer/line.ts'
+import type { Span } from '../../../lib/transfer/piece.ts'
 import { createPieces, type Pieces } from '../../../lib/transfer/pieces.ts'
 import {
   type Behaviour,
