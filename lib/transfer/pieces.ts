@@ -251,9 +251,14 @@ export function createPieces(
     throw new PeerError(`no peer left for the bytes from ${offset} on`, { cause: failure })
   }
 
+  /** Another peer that may get pieces now. */
+  function besides(giver: Giver): Giver | undefined {
+    return givers.ready(clock.now()).find((one) => one !== giver)
+  }
+
   /** A peer that was late or has failed. It is the best one left, because nobody takes its place. */
-  function retry(besides?: Giver): Giver | undefined {
-    const may = (one: Giver) => one !== besides && (!known.isAside(one.peer) || known.isCheapToTry(one.peer))
+  function retry(late?: Giver): Giver | undefined {
+    const may = (one: Giver) => one !== late && (!known.isAside(one.peer) || known.isCheapToTry(one.peer))
     return givers.retry(offset, clock.now(), may)
   }
 
@@ -285,8 +290,7 @@ export function createPieces(
     if (piece?.request === undefined) return
     const silence = lateness.silence()
     const { giver } = piece.request
-    const ready = givers.ready(clock.now()).find((one) => one !== giver)
-    const other = lateness.waiting() >= longestWait ? undefined : (ready ?? retry(giver))
+    const other = lateness.waiting() >= longestWait ? undefined : (besides(giver) ?? retry(giver))
     if (other !== undefined) {
       if (silence < LATE) told.slow(giver.peer, piece.at)
       else told.broke(giver.peer, silentFor(LATE), piece.at, giver.hasGiven)
@@ -325,7 +329,8 @@ export function createPieces(
           fill()
           const piece = line[0] ?? nextPiece(FIRST_PIECE)
           // A peer that was late is tried again if that costs nothing.
-          if (piece.request?.giver.isOnTrial === true && !piece.request.isOpen) replaceLate()
+          const asked = piece.request
+          if (asked?.giver.isOnTrial === true && !asked.isOpen && besides(asked.giver) !== undefined) replaceLate()
           const running = piece.request ?? (await assign(piece))
           const chunk = running && (await read(piece, running))
           if (chunk !== undefined) return chunk
