@@ -99,7 +99,9 @@ export function fromArrival(followers: Followers): DoorMiddleware {
     const range = requested.kind === 'part' ? requested.range : undefined
     const start = range?.start ?? 0
     const isWanted = arrival?.size !== undefined && requested.kind !== 'unsatisfiable'
-    const place = isWanted ? followers.follow(digest, follower) : undefined
+    // Who waits for a later byte takes no place before it is there.
+    const isThere = isWanted && (start === 0 || (await hasByte(arrival, start, request.signal)))
+    const place = isThere ? followers.follow(digest, follower) : undefined
     if (arrival?.size === undefined || place === undefined || !(await hasByte(arrival, start, request.signal))) {
       place?.leave()
       arrival?.close()

@@ -105,6 +105,15 @@ test('peer door lets a follower wait a moment for the first byte of its range, a
   await reader.cancel()
 })
 
+test('peer door gives its place to a follower that can have bytes now, and not to one that waits for a later byte', async () => {
+  const { writer, ask } = make()
+  const waiting = ask('10.0.0.2:5001', { range: 'bytes=1500-' })
+  const reader = readerOf(await within('an answer', ask('10.0.0.3:5001')))
+  writer.write(1_600)
+  assert.equal((await within('the other answer', waiting)).status, 404)
+  await reader.cancel()
+})
+
 test('peer door ends the body of a follower when the arriving blob is aborted', async () => {
   const { writer, ask, followers } = make()
   const reader = readerOf(await ask('10.0.0.2:5001'))
