@@ -2,10 +2,10 @@ import type { Digest } from '../oci/digest.ts'
 import { OCTET_STREAM } from '../oci/media-type.ts'
 import { lengthOf, parseRange } from '../oci/range.ts'
 import { FOLLOWER_HEADER } from '../peers/credentials.ts'
-import { bounded, OVER } from '../platform/abort.ts'
+import { bounded, OVER, onAbort } from '../platform/abort.ts'
 import { type ByteSource, sourceResponse } from '../platform/byte-source.ts'
 import { type Clock, systemClock } from '../platform/clock.ts'
-import type { Arrival } from '../store/arrival.ts'
+import { type Arrival, ArrivalError } from '../store/arrival.ts'
 import type { ContentStore } from '../store/store.ts'
 import { contentHead, rangeHeaderOf } from './answer.ts'
 import type { DoorMiddleware } from './door.ts'
@@ -97,30 +97,48 @@ export function fromArrival(followers: Followers): DoorMiddleware {
     const arrival = followers.arrivals.arriving(digest)
     const requested = parseRange(rangeHeaderOf(target, request) ?? null, arrival?.size ?? 0)
     const range = requested.kind === 'part' ? requested.range : undefined
-    const start = range?.start ?? 0
-    const isWanted = arrival?.size !== undefined && requested.kind !== 'unsatisfiable'
-    // Who waits for a later byte takes no place before it is there.
-    const isThere = isWanted && (start === 0 || (await hasByte(arrival, start, request.signal)))
-    const place = isThere ? followers.follow(digest, follower) : undefined
-    if (arrival?.size === undefined || place === undefined || !(await hasByte(arrival, start, request.signal))) {
-      place?.leave()
+    const place =
+      arrival?.size !== undefined &&
+      requested.kind !== 'unsatisfiable' &&
+      (await hasByte(arrival, range?.start ?? 0, request.signal)) &&
+      followers.follow(digest, follower)
+    if (arrival?.size === undefined || !place) {
       arrival?.close()
       return await next()
     }
     const descriptor = { mediaType: OCTET_STREAM, digest, size: arrival.size }
-    const length = range === undefined ? arrival.size : lengthOf(range)
-    return sourceResponse(bytesOf(arrival, start, length, place), contentHead(c, descriptor, range, 'local'))
+    const { start, length } =
+      range === undefined ? { start: 0, length: arrival.size } : { start: range.start, length: lengthOf(range) }
+    const body = bytesOf(arrival, start, length, place)
+    // Reading begins here, because only a reader has passing bytes kept for it: the others come when containerd has written them.
+    let first: Uint8Array | undefined
+    try {
+      using _ = onAbort(request.signal, () => void body.cancel())
+      first = await body.next()
+    } catch (error) {
+      await body.cancel()
+      if (!(error instanceof ArrivalError) || error.cause !== undefined) throw error
+      // containerd has aborted the download before its first byte.
+      return await next()
+    }
+    const source = {
+      async next() {
+        const chunk = first ?? (await body.next())
+        first = undefined
+        return chunk
+      },
+      cancel: body.cancel,
+    }
+    return sourceResponse(source, contentHead(c, descriptor, range, 'local'))
   }
 }
 
 /**
- * Whether the byte at that offset is there or comes within {@link WAIT}. The first byte may take as long as the follower waits,
- * but does not come if containerd aborts the download.
+ * Whether the byte at that offset is there or comes within {@link WAIT}. The first byte may take as long as the follower waits.
  */
 async function hasByte(arrival: Arrival, at: number, signal: AbortSignal): Promise<boolean> {
-  const grown = at === 0 ? arrival.grown(at, signal) : bounded(WAIT, signal, (stop) => arrival.grown(at, stop))
-  await grown.catch(() => undefined)
-  return arrival.written > at
+  if (at > 0) await bounded(WAIT, signal, (stop) => arrival.grown(at, stop)).catch(() => undefined)
+  return at === 0 || arrival.written > at
 }
 
 /** A range of the blob that arrives. It fails when containerd aborts the download. */

@@ -200,6 +200,19 @@ test('peer door sends passing bytes before they are written, however many follow
   await reader.cancel()
 })
 
+test('peer door sends passing bytes before they are written to a follower that came before the first of them', async () => {
+  const { store, arrivals, ask, followers } = make()
+  const other = makeImage({ layers: 1, layerSize: 3_000, seed: 2 }).contents.at(-1) ?? assert.fail('no layer')
+  store.arrive(other)
+  const asked = ask('10.0.0.2:5001', {}, pathOf(other))
+  await waitFor('the follower to wait', () => sizeOf(followers) === 1)
+  const bytes = Buffer.from(other.bytes.subarray(0, 500))
+  await arrivals.passing(other.descriptor.digest, 0, other.bytes.length, sourceOf([bytes])).next()
+  const reader = readerOf(await within('the head', asked))
+  assert.deepEqual(await take(reader, 500), bytes)
+  await reader.cancel()
+})
+
 test('peer door sends arriving blobs only to followers', async () => {
   const { ask, store } = make()
   store.arrive(manifest)
