@@ -1,6 +1,5 @@
 import type { Digest } from '../oci/digest.ts'
 import { addressOf } from '../platform/address.ts'
-import { BoundedMap } from '../platform/bounded-map.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Known, Peer } from '../swarm/router.ts'
 import type { Source } from './flight.ts'
@@ -85,7 +84,8 @@ interface Content {
 export class Keeper {
   readonly #clock: Pick<Clock, 'now'>
   /** The digest that was heard of last is at the end. */
-  readonly #contents = new BoundedMap<Content, Digest>(MOST_DIGESTS)
+  readonly #contents = new Map<Digest, Content>()
+  #entries = 0
 
   constructor(clock: Pick<Clock, 'now'>) {
     this.#clock = clock
@@ -93,7 +93,7 @@ export class Keeper {
 
   /** How many nodes are getting something, as far as it knows. Some of them may be done. */
   get size(): number {
-    return [...this.#contents.values()].reduce((sum, { entries }) => sum + entries.size, 0)
+    return this.#entries
   }
 
   /** @param known the nodes that have announced it */
@@ -123,7 +123,7 @@ export class Keeper {
     if ((gives && leads && !mustWait) || giver !== undefined) {
       const entry = this.#enter(content, from, { parent: giver && addressOf(giver), gives })
       if (!resumes) entry.gives = gives
-    } else entries.delete(own)
+    } else this.#remove(content, own)
     const isRefused = isRecent(content.refused, now)
     return {
       ...{ kind: 'place', holders, held: known.peers.length, crowd, isWhole: known.isWhole },
@@ -156,7 +156,7 @@ export class Keeper {
       return []
     }
     if (news.why === 'wrong') this.#doubt(content, own, now)
-    content.entries.delete(own)
+    this.#remove(content, own)
     return news.why === 'refused' ? this.#refuse(content, own, now) : []
   }
 
@@ -245,11 +245,16 @@ export class Keeper {
   /** What is known of a digest and still true. */
   #content(digest: Digest, { peers }: Known): Content {
     const content = this.#contents.get(digest) ?? { entries: new Map(), named: new Set() }
+    this.#contents.delete(digest)
     this.#contents.set(digest, content)
-    const { entries } = content
     const now = this.#clock.now()
-    for (const peer of peers) entries.delete(addressOf(peer))
-    for (const [address, { heardAt }] of entries) if (now - heardAt > LEASE) entries.delete(address)
+    for (const peer of peers) this.#remove(content, addressOf(peer))
+    for (const [address, { heardAt }] of content.entries) if (now - heardAt > LEASE) this.#remove(content, address)
+    for (const [oldest, { entries }] of this.#contents) {
+      if (this.#contents.size <= MOST_DIGESTS && this.#entries <= MOST_ENTRIES) break
+      this.#contents.delete(oldest)
+      this.#entries -= entries.size
+    }
     return content
   }
 
@@ -262,11 +267,12 @@ export class Keeper {
     // Without room, it is not remembered.
     if (content.entries.size >= MOST_NODES) return entry
     content.entries.set(address, entry)
-    for (const oldest of this.#contents.keys()) {
-      if (this.size <= MOST_ENTRIES) break
-      this.#contents.delete(oldest)
-    }
+    this.#entries++
     return entry
+  }
+
+  #remove(content: Content, address: string): void {
+    if (content.entries.delete(address)) this.#entries--
   }
 }
 
