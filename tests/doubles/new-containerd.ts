@@ -17,7 +17,7 @@ export function newContainerd(version: ContainerdClient['version']): Containerd 
       // It holds nothing.
     },
   } as Partial<ContainerdClient> as ContainerdClient
-  const cri = { answers: refused } as Partial<CriClient> as CriClient
+  const cri = { info: refused, version: refused } as Partial<CriClient> as CriClient
   return {
     connection: undefined,
     in: () => client,

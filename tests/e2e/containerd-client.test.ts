@@ -73,11 +73,13 @@ test('deleteImage removes an image together with its content', async () => {
   })
 })
 
-test('CRI answers, and pulls until its signal aborts', async () => {
+test('CRI reports its version, and pulls until its signal aborts', async () => {
   const connection = connectContainerd(containerd.socket)
   const { cri } = connection
   try {
-    await cri.answers(never)
+    const { name, version } = await cri.version(never)
+    assert.equal(name, 'containerd')
+    assert.match(version, /^\d+\.\d+/)
     await cri.removeImage('registry.example/team/unknown:1', never)
     await assert.rejects(
       cri.pullImage('127.0.0.1:9/team/unknown:1', never),
@@ -88,7 +90,7 @@ test('CRI answers, and pulls until its signal aborts', async () => {
   } finally {
     connection.close()
   }
-  await assert.rejects(cri.answers(never), failsWith('closed'))
+  await assert.rejects(cri.version(never), failsWith('closed'))
 })
 
 test('contentInfo, listContent, image and images see their own namespace only', async () => {
@@ -280,7 +282,7 @@ test('all namespaces and CRI share one connection, and close ends it', async () 
     try {
       await connection.in('one').version(never)
       await connection.in('two').subscribe(['/images/create'], never)
-      await connection.cri.answers(never)
+      await connection.cri.version(never)
       assert.equal(open, 1)
       connection.close()
       await waitFor('the connection is closed', () => open === 0)

@@ -79,7 +79,7 @@ export async function runProbe(
 ): Promise<ProbeEvidence> {
   const { client, cri, log, door } = dependencies
   try {
-    await cri.answers(signal)
+    await cri.version(signal)
   } catch (error) {
     if (!(error instanceof ContainerdError) || error.code !== 'unsupported') throw error
     return { unreadable: 'containerd runs without its CRI plugin, so nothing can be pulled as the kubelet would' }
@@ -143,7 +143,7 @@ async function pullError(
   } catch (error) {
     signal.throwIfAborted()
     // Throws if containerd is gone, or hangs as a whole: the failure then says nothing about its configuration.
-    await bounded(ALIVE_TIMEOUT, signal, (bound) => cri.answers(bound))
+    await bounded(ALIVE_TIMEOUT, signal, (bound) => cri.version(bound))
     return error instanceof ContainerdError ? error.message : `not done within ${timeout / 1000} s`
   }
 }

@@ -17,9 +17,9 @@ export function criCalls(transport: Transport) {
   const runtime = createClient(RuntimeService, transport)
   const images = createClient(ImageService, transport)
   return {
-    /** Asks whether CRI answers. */
-    async answers(signal: AbortSignal): Promise<void> {
-      await runtime.version({}, { signal })
+    async version(signal: AbortSignal): Promise<{ readonly name: string; readonly version: string }> {
+      const answer = await runtime.version({}, { signal })
+      return { name: answer.runtimeName, version: answer.runtimeVersion }
     },
     /** Pulls as the kubelet does, until the signal aborts. */
     async pullImage(reference: string, signal: AbortSignal): Promise<void> {
