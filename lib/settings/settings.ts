@@ -46,13 +46,14 @@ const either = <const Choices extends readonly string[]>(...choices: Choices) =>
 
 const address = reading(readAddress)
 const ipv4Address = reading((text) => {
-  const read = readAddress(text)
-  if (!isIPv4(read.host)) throw new Error('expected an IPv4 address: Hyperswarm encodes addresses as IPv4')
-  return read
+  // First, because `readAddress` would say of an IPv6 address that it only needs brackets.
+  if (!isIPv4(text.slice(0, Math.max(text.lastIndexOf(':'), 0))))
+    throw new Error('expected IPv4:port: between nodes there is no IPv6')
+  return readAddress(text)
 })
 const ipv4Host = reading((text) => {
   if (!isIPv4(text) || text === '0.0.0.0')
-    throw new Error('expected the IPv4 address by which other nodes reach this one')
+    throw new Error('expected the IPv4 address by which other nodes reach this one: between nodes there is no IPv6')
   return text
 })
 const text = v.pipe(v.string(), v.nonEmpty('expected a text that is not empty'))

@@ -42,7 +42,7 @@ export function readBootstrap(list: string): readonly BootstrapEntry[] {
     const kind = parts[0] === 'dns' ? 'dns' : 'host'
     const [host, port, ...rest] = kind === 'dns' ? parts.slice(1) : parts
     if (host === undefined || host === '' || rest.length > 0 || !/^[A-Za-z0-9._-]+$/.test(host)) {
-      throw new Error(`expected host:port or dns:name:port in ${JSON.stringify(item)}`)
+      throw new Error(`expected IPv4:port, name:port or dns:name:port in ${JSON.stringify(item)}`)
     }
     return { kind, host, port: readPort(port, 1) }
   })

@@ -107,9 +107,12 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
   'peer-listen': {
     accepted: [['127.0.0.1:7000', { host: '127.0.0.1', port: 7000 }]],
     refused: [
-      ['[::1]:7000', /expected an IPv4 address: Hyperswarm/],
-      ['localhost:7000', /expected an IPv4 address/],
-      ['x', /expected IPv4:port/],
+      ['[::1]:7000', /expected IPv4:port: between nodes there is no IPv6/],
+      // As the chart writes it on a node whose first address is an IPv6 one.
+      ['fd00::1:7000', /expected IPv4:port: between nodes there is no IPv6/],
+      ['localhost:7000', /expected IPv4:port: /],
+      ['127.0.0.1', /expected IPv4:port: /],
+      ['x', /expected IPv4:port: /],
     ],
   },
   'admin-listen': { accepted: [['[::1]:1', { host: '::1', port: 1 }]], refused: [['x:1', /expected IPv4:port/]] },
@@ -123,7 +126,7 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
       ['0.0.0.0', /expected the IPv4 address/],
       ['node.example', /expected the IPv4 address/],
       ['192.0.2.7:1', /expected the IPv4 address/],
-      ['2001:db8::1', /expected the IPv4 address/],
+      ['2001:db8::1', /expected the IPv4 address .*: between nodes there is no IPv6/],
     ],
   },
   bootstrap: {
@@ -142,10 +145,10 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
       ['192.0.2.1:0', /expected a port from 1/],
       ['dns:5001', /expected a port/],
       ['dns:name', /expected a port/],
-      ['srv:name:1', /expected host:port or dns:name:port in "srv:name:1"/],
-      ['[::1]:5001', /expected host:port/],
-      ['dns::1', /expected host:port/],
-      ['a b:1', /expected host:port/],
+      ['srv:name:1', /expected IPv4:port, name:port or dns:name:port in "srv:name:1"/],
+      ['[::1]:5001', /expected IPv4:port, name:port/],
+      ['dns::1', /expected IPv4:port/],
+      ['a b:1', /expected IPv4:port/],
     ],
   },
   'swarm-key': {
