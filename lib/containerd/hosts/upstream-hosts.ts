@@ -12,7 +12,7 @@ import { DEFAULT_NAMESPACE, seenFor } from './look.ts'
 
 /**
  * The hosts that containerd asks for a registry after the mirror: the rest of its hosts.toml, then `server` or else the registry
- * itself. The registry is known if it has its own directory.
+ * itself. The registry is known if it has its own directory, even an unreadable one.
  *
  * @param mirrorUrl where containerd reaches the mirror
  */
@@ -22,7 +22,9 @@ export async function upstreamPlaceOf(
   files: HostsReader,
 ): Promise<UpstreamPlace> {
   const seen = await seenFor(registry, certsDir, NEWEST, files)
-  const isKnown = seen.kind !== 'absent' && seen.directory !== join(certsDir, DEFAULT_NAMESPACE)
+  const isOwn = seen.kind !== 'absent' && seen.directory !== join(certsDir, DEFAULT_NAMESPACE)
+  // If this process may not look into `certsDir`, any name looks like an unreadable directory there.
+  const isKnown = isOwn && (await files.real(seen.directory).catch(unlessRefused)) !== undefined
   // containerd may read what this process may not. Most likely it then asks the registry.
   const isRead = seen.kind !== 'unreadable' && seen.kind !== 'no file'
   const itself = { url: addressOfRegistry(registry), isNamed: isKnown && isRead }

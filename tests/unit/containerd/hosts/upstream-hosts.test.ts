@@ -115,6 +115,24 @@ test('upstreamPlaceOf: an unreadable hosts.toml, or one that is no TOML, does no
   const files: HostsReader = { ...HOSTS_FILES, read }
   const place = await upstreamPlaceOf('ghcr.io', { certsDir: '/nowhere', mirrorUrl: MIRROR }, files)
   assert.deepEqual(place.hosts, [{ url: 'https://ghcr.io/v2', isNamed: false }])
+  assert.equal(place.isKnown, false)
   const failing: HostsReader = { ...HOSTS_FILES, read: () => Promise.reject(new Error('a mistake')) }
   await assert.rejects(upstreamPlaceOf('ghcr.io', { certsDir: '/nowhere', mirrorUrl: MIRROR }, failing), /a mistake/)
+})
+
+test('upstreamPlaceOf: no registry is known by a certs directory that cannot be read, only by its own unreadable directory', async () => {
+  await withTemporaryDirectory(async (directory) => {
+    const certsDir = join(directory, 'certs.d')
+    await writeFile(certsDir, 'a file')
+    const node = { certsDir, mirrorUrl: MIRROR }
+    const unknown = { hosts: [{ url: 'https://ghcr.io/v2', isNamed: false }], isKnown: false }
+    assert.deepEqual(await upstreamPlaceOf('ghcr.io', node, HOSTS_FILES), unknown)
+    for (const code of ['EACCES', 'EIO']) {
+      const refuse = () => Promise.reject(Object.assign(new Error(code), { code }))
+      const files: HostsReader = { ...HOSTS_FILES, read: refuse, real: refuse }
+      assert.deepEqual(await upstreamPlaceOf('ghcr.io', node, files), unknown)
+      const own: HostsReader = { ...files, real: async (path) => path }
+      assert.deepEqual(await upstreamPlaceOf('ghcr.io', node, own), { ...unknown, isKnown: true })
+    }
+  })
 })
