@@ -1,9 +1,12 @@
 import type { Door } from '../http/door.ts'
 import { boundedLog, type Logger } from '../observe/log.ts'
+import { PeerError } from '../peers/error.ts'
 import { addressOf } from '../platform/address.ts'
 import { listen } from '../platform/listen.ts'
 import type { Handler, Listener, MutualTls, NewcomerBounds } from '../platform/listener.ts'
+import { BodyError } from '../platform/send.ts'
 import { type Address, ConfigurationError, type Settings } from '../settings/settings.ts'
+import { ArrivalError } from '../store/arrival.ts'
 import { joinSwarm, type SwarmDependencies } from '../swarm/swarm.ts'
 import { ipv4Addresses } from './own-address.ts'
 
@@ -89,12 +92,22 @@ export async function openDoor(
       port,
       tls,
       ...(name === 'peer-listen' && { newcomers: NEWCOMERS, writeTimeout: PEER_WRITE_TIMEOUT }),
-      onError: (error, request) => bounded.error('answer broke off', { door: name, ...request, error }),
+      onError: (error, request) =>
+        bounded[isForeseen(error) ? 'info' : 'error']('answer broke off', { door: name, ...request, error }),
     })
   } catch (error) {
     const problem = addressProblem(error)
     throw problem === undefined ? error : new ConfigurationError([`--${name} ${host}:${port}: ${problem}`])
   }
+}
+
+/**
+ * Whether a body ended early without any fault of this node: containerd gave up the download that a follower was getting, or no
+ * peer is left for the rest. The client gets the rest elsewhere.
+ */
+function isForeseen(error: unknown): boolean {
+  const cause = error instanceof BodyError ? error.cause : undefined
+  return cause instanceof PeerError || (cause instanceof ArrivalError && cause.cause === undefined)
 }
 
 const ADDRESS_PROBLEMS: Readonly<Record<string, string>> = {

@@ -3,10 +3,13 @@ import { connect } from 'node:net'
 import { mock, test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import { cut, openDoor } from '../../../lib/mirror/doors.ts'
+import { PeerError } from '../../../lib/peers/error.ts'
 import { sourceResponse } from '../../../lib/platform/byte-source.ts'
 import type { Admission } from '../../../lib/platform/listener.ts'
-import { requestText } from '../../fixtures/http.ts'
+import { ArrivalError } from '../../../lib/store/arrival.ts'
+import { requestText, withRawClient } from '../../fixtures/http.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
+import { waitFor } from '../../fixtures/wait.ts'
 
 const MINUTE = 60_000
 
@@ -72,5 +75,31 @@ for (const [name, minutes] of [
   test(`--${name} keeps the place of a client that takes nothing for no more than ${minutes} min`, async () => {
     assert.equal(await hasPlaceAfter(minutes * 0.9, name), true)
     assert.equal(await hasPlaceAfter(minutes * 1.1, name), false)
+  })
+}
+
+for (const [what, cause, level] of [
+  ['whose download containerd has given up', new ArrivalError('its writer has given up'), 'info'],
+  ['for which no peer is left', new PeerError('no peer left'), 'info'],
+  ['that cannot be read from the disk', new ArrivalError('broken', { cause: new Error('EIO') }), 'error'],
+  ['that fails otherwise', new Error('a mistake'), 'error'],
+] as const) {
+  test(`a body ${what} breaks off at level ${level}`, async () => {
+    const { log, lines } = createLogRecorder()
+    const chunks = [Promise.resolve(Uint8Array.of(1)), Promise.reject(cause)]
+    for (const chunk of chunks) chunk.catch(() => undefined)
+    const source = { next: () => chunks.shift() ?? assert.fail('it is over'), cancel: async () => undefined }
+    const answer = () => sourceResponse(source, { headers: { 'content-length': '2' } })
+    const door = await openDoor('peer-listen', { host: '127.0.0.1', port: 0 }, answer, log)
+    try {
+      await withRawClient(door.port, async (client) => {
+        client.send(requestText('GET', '/'))
+        assert.equal(await client.ended(), 'fin')
+      })
+      const line = await waitFor('its line', () => lines.find(({ event }) => event === 'answer broke off'))
+      assert.deepEqual([line.level, line.fields.door], [level, 'peer-listen'])
+    } finally {
+      await cut(door)
+    }
   })
 }
