@@ -14,7 +14,8 @@ export const FRESH = RENEWAL + 1_000
 
 /**
  * A digest counts as refused by upstream when two nodes get no byte of it within this many milliseconds: a single one may have
- * been stopped by a person. For as long after that, nobody waits for anybody else.
+ * been stopped by a person. For as long after that, nobody waits for anybody else. After a node that led for it has given up,
+ * nobody waits as long for that node to ask again.
  */
 const REFUSAL_LIFE = 5_000
 /** Milliseconds after wrong bytes in which nobody follows anybody, unless a node has verified content before. */
@@ -70,6 +71,8 @@ interface Content {
   readonly named: Set<string>
   /** The last node that got no byte of it from upstream. */
   refused?: { readonly by: string; readonly at: number } | undefined
+  /** When a node that led for it last gave up. */
+  leftAt?: number
   /** Until then nobody follows anybody, because upstream refuses it. */
   aloneUntil?: number | undefined
   /** Until then, because bytes were wrong, only verified content is given. */
@@ -124,7 +127,7 @@ export class Keeper {
       const entry = this.#enter(content, from, { parent: giver && addressOf(giver), gives })
       if (!resumes) entry.gives = gives
     } else this.#remove(content, own)
-    const isRefused = isRecent(content.refused, now)
+    const isRefused = isRecent(content.refused?.at, now) || isRecent(content.leftAt, now)
     return {
       ...{ kind: 'place', holders, held: known.peers.length, crowd, isWhole: known.isWhole },
       ...{ ...(parent && { parent }), ...(isRefused && { isRefused }), ...(mustWait && { mustWait }) },
@@ -156,6 +159,8 @@ export class Keeper {
       return []
     }
     if (news.why === 'wrong') this.#doubt(content, own, now)
+    const entry = content.entries.get(own)
+    if (entry !== undefined && entry.parent === undefined) content.leftAt = now
     this.#remove(content, own)
     return news.why === 'refused' ? this.#refuse(content, own, now) : []
   }
@@ -187,7 +192,7 @@ export class Keeper {
   #refuse(content: Content, own: string, now: number): Peer[] {
     const { refused, aloneUntil } = content
     content.refused = { by: own, at: now }
-    if (refused?.by === own || !isRecent(refused, now)) return []
+    if (refused?.by === own || !isRecent(refused?.at, now)) return []
     content.aloneUntil = now + REFUSAL_LIFE
     // They were told already.
     if (isAfter(aloneUntil, now)) return []
@@ -302,6 +307,6 @@ function isAfter(time: number | undefined, now: number): boolean {
   return time !== undefined && time > now
 }
 
-function isRecent(refused: Content['refused'], now: number): boolean {
-  return refused !== undefined && now - refused.at < REFUSAL_LIFE
+function isRecent(at: number | undefined, now: number): boolean {
+  return at !== undefined && now - at < REFUSAL_LIFE
 }

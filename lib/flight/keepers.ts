@@ -95,7 +95,8 @@ export function createKeepers({ members, router, self, clock, onReleased }: Keep
         if (signal.aborted || (placing !== undefined && isSilent(keeper))) break
         const answer = await askOne(keeper, question, signal)
         if (answer?.kind !== 'place') continue
-        placing = answer
+        // A leader may have given up before the second one knew of it.
+        placing = { ...answer, isRefused: answer.isRefused === true || placing?.isRefused === true }
         // Nodes that see different members ask different keepers, so one may know what the other does not.
         if (nameOf(placing) !== 'lead' || question.not.length === 0) break
       }

@@ -44,8 +44,8 @@ const QUESTION = v.variant('kind', [
 const ANSWER = v.variant('kind', [
   /**
    * Some holders, and how many there are; the parent to follow if that is better, and how many nodes besides the asker are getting
-   * it. With neither, the asker leads. `isWhole`: nobody else needs to be asked for holders. `isRefused`: upstream has just given a
-   * node no byte of it. `mustWait`: bytes were wrong, and another node gets it anew from upstream.
+   * it. With neither, the asker leads. `isWhole`: nobody else needs to be asked for holders. `isRefused`: a node that went upstream
+   * for it has just got no byte of it, or given it up. `mustWait`: bytes were wrong, and another node gets it anew from upstream.
    */
   v.strictObject({
     ...{ kind: v.literal('place'), holders: v.pipe(v.array(peer), v.maxLength(MOST_HOLDERS)), held: bytes },

@@ -96,6 +96,19 @@ test('a keeper sends nobody to a node that does not go upstream itself, and make
   assert.equal(ask(3), 'follow 1')
 })
 
+test('a keeper says for a while that the node that led has given up, but not that a follower has', async () => {
+  const { clock, keeper, known, ask, gone } = scene()
+  for (const number of [1, 2, 3]) ask(number)
+  const question = { digest, gives: true, leads: false, resumes: false, not: [] }
+  const hasGivenUp = () => keeper.ask(question, node(9), known).isRefused === true
+  gone(3)
+  assert.equal(hasGivenUp(), false)
+  gone(1)
+  assert.equal(hasGivenUp(), true)
+  await clock.pass(5_000)
+  assert.equal(hasGivenUp(), false)
+})
+
 test('a keeper says how many others are getting the content', () => {
   const { keeper, known, ask, announce } = scene()
   const crowd = (number: number) =>

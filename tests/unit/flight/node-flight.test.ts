@@ -488,6 +488,34 @@ test('NodeFlight: nobody waits for content that upstream has refused to the lead
   assert.equal(b.flight.missed(digest, true), undefined)
 })
 
+test('NodeFlight: nobody waits for a leader that has given up a layer before its turn came', async () => {
+  const clock = new ManualClock()
+  const [a, b] = await led(scene(clock))
+  assert.equal(await a.pull(content, layer), '')
+  assert.equal(a.flight.missed(digest, true), undefined)
+  for (let times = 1; times <= 2; times++) {
+    assert.equal(await b.pull(content, layer), 'parent 1')
+    await clock.pass(200)
+    assert.deepEqual(await b.flight.state(a.self, digest, never), { kind: 'later' })
+    assert.equal(b.flight.missed(digest, true), content.bytes.length)
+  }
+  assert.equal(await b.pull(content, layer), 'parent 1')
+  assert.equal((await b.flight.state(a.self, digest, never))?.kind, 'waiting')
+  a.writer().abort()
+  await clock.pass(0)
+  assert.deepEqual(await b.flight.state(a.self, digest, never), { kind: 'gone' })
+  b.flight.left(a.self, digest)
+  const since = clock.now()
+  let isOver = false
+  const asked = b.pull(content, layer).finally(() => {
+    isOver = true
+  })
+  while (!isOver) await clock.pass(50)
+  assert.equal(await asked, '')
+  assert.ok(clock.now() - since < 500, `it waited for ${clock.now() - since} ms`)
+  assert.equal(b.flight.missed(digest, true), undefined)
+})
+
 test('NodeFlight: a node that has begun to get a layer leads for the rest of it, whoever leads for the image', async () => {
   const join = scene()
   const [a, b] = await led(join)
