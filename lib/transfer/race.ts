@@ -3,8 +3,11 @@ import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 
 export interface RaceDependencies<T> {
-  /** The next peer to ask, which may have to be found first; `undefined` if there is none. Never throws. */
-  readonly next: () => Promise<Peer | undefined>
+  /**
+   * The next peer to ask, which may have to be found first; `undefined` if there is none. Never throws. `isWanted` is false once
+   * the race is over, so that a peer that is found later is left for others.
+   */
+  readonly next: (isWanted: () => boolean) => Promise<Peer | undefined>
   /**
    * Asks a peer; returns its answer, or `undefined` if the peer does not have the content or fails. It must end when its signal
    * aborts, and within its own timeout. If it throws before that, the race ends.
@@ -96,7 +99,7 @@ export async function race<T>(
     const inTime = [...runners.values()].filter(({ isLate }) => !isLate).length
     if (isOver || isFinding || inTime >= parallel) return
     isFinding = true
-    const peer = isExhausted ? undefined : await next()
+    const peer = isExhausted ? undefined : await next(() => !isOver)
     isFinding = false
     if (isOver) return
     if (peer === undefined) {

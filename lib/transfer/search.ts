@@ -243,7 +243,7 @@ export function createSearch(
         freeAt = Number.POSITIVE_INFINITY
         const winner = await race<Found>(
           {
-            next: () => next(),
+            next,
             ask: (peer, late) => askOf(peer, { ...request, target }, start, late),
             release: (head) => void (head.kind === 'content' && head.body.cancel()),
             isWorthWaiting,
