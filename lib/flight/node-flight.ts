@@ -59,11 +59,12 @@ const LEADER_LOOKS = 20
 const LEADER_INTERVAL = 100
 const FEW_LEADER_LOOKS = 2
 /**
- * Milliseconds for which containerd may wait for the turn of a leader, or for verified content. containerd 2.3 waits 30 s for a
- * head.
+ * Milliseconds for which containerd may wait for the turn of a leader: a little less than the 15 s for which this node waits for
+ * the head of that leader's answer, and then takes the leader for dead.
  */
-const TURN_PATIENCE = 20_000
-/** Milliseconds between two questions whether another node has verified content. */
+const TURN_PATIENCE = 14_000
+/** The same for verified content, and milliseconds between two questions whether there is any. containerd 2.3 waits 30 s for a head. */
+const VERIFIED_PATIENCE = 20_000
 const VERIFIED_INTERVAL = 300
 /** Milliseconds to give {@link Flight.sources} beyond those for a lookup. */
 export const CLAIM_TIME = ARRIVAL_PATIENCE + ASK_TIME + LEADER_LOOKS * LEADER_INTERVAL
@@ -291,7 +292,7 @@ export function createNodeFlight(
 
     async verified(digest: Digest, signal: AbortSignal): Promise<boolean> {
       const download = downloads.get(digest)
-      const latest = clock.now() + TURN_PATIENCE
+      const latest = clock.now() + VERIFIED_PATIENCE
       if (download?.mustWait !== true) return false
       while (download.mustWait && clock.now() < latest) {
         await until(clock, clock.now() + VERIFIED_INTERVAL, signal)
