@@ -13,7 +13,7 @@ import { ManualClock } from '../../doubles/manual-clock.ts'
 import { peerOf } from '../../doubles/peers.ts'
 import { never } from '../../fixtures/layout.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
-import { within } from '../../fixtures/wait.ts'
+import { waitFor, within } from '../../fixtures/wait.ts'
 
 const [A, B] = [peerOf('a'), peerOf('b')]
 
@@ -22,6 +22,11 @@ test('a peer that is found after the first answer is a candidate for the rest, w
   const found = Promise.withResolvers<void>()
   const answered = Promise.withResolvers<PeerHead>()
   let lookups = 0
+  let isAsked = false
+  const ask = () => {
+    isAsked = true
+    return answered.promise
+  }
   const router = {
     async *lookup() {
       if (lookups++ > 0) return
@@ -32,7 +37,7 @@ test('a peer that is found after the first answer is a candidate for the rest, w
   }
   const search = createSearch(
     {
-      ...{ flight: withoutFlight(router), known: new KnownPeers(clock), ask: () => answered.promise, clock },
+      ...{ flight: withoutFlight(router), known: new KnownPeers(clock), ask, clock },
       ...{ metrics: createTransferMetrics(createMetrics()), log: createLogRecorder().log },
     },
     { lookupTimeout: 1_000, parallelPeers: 3 },
@@ -40,6 +45,7 @@ test('a peer that is found after the first answer is a candidate for the rest, w
     () => true,
   )
   const opened = search.open({ method: 'GET' }, never)
+  await waitFor('the first peer is asked', () => isAsked)
   // It also looks for a second peer, because the first one is slow.
   await clock.pass(100)
   const descriptor = { mediaType: OCTET_STREAM, digest: BLOB.digest, size: 1 }
