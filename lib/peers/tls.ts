@@ -23,9 +23,10 @@ const PRIVATE_KEY = '3041020100301306072a8648ce3d020106082a8648ce3d0301070427302
 const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
 /**
  * The period of all certificates, the same on every node. It does not depend on the clock, which may be years off when a mirror
- * starts on a machine that keeps no time while it is off. RFC 5280's two-digit years end with 2049.
+ * starts on a machine that keeps no time while it is off. A clock before the period would look like a wrong swarm key, so it
+ * begins with the clock's own zero. RFC 5280's two-digit years end with 2049.
  */
-const PERIOD: Period = { from: new Date('2025-01-01T00:00:00Z'), to: new Date('2049-12-31T23:59:59Z') }
+const PERIOD: Period = { from: new Date(0), to: new Date('2049-12-31T23:59:59Z') }
 
 /**
  * Derives from each swarm key (32 bytes) the key pair of a certificate authority, which is the same on every node. Makes a new
