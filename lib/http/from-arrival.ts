@@ -3,7 +3,7 @@ import { OCTET_STREAM } from '../oci/media-type.ts'
 import { lengthOf, parseRange } from '../oci/range.ts'
 import { FOLLOWER_HEADER } from '../peers/credentials.ts'
 import { bounded, OVER, onAbort } from '../platform/abort.ts'
-import { type ByteSource, sourceResponse } from '../platform/byte-source.ts'
+import { type ByteSource, putBack, sourceResponse } from '../platform/byte-source.ts'
 import { type Clock, systemClock } from '../platform/clock.ts'
 import { type Arrival, ArrivalError } from '../store/arrival.ts'
 import type { ContentStore } from '../store/store.ts'
@@ -121,15 +121,7 @@ export function fromArrival(followers: Followers): DoorMiddleware {
       // containerd has aborted the download before its first byte.
       return await next()
     }
-    const source = {
-      async next() {
-        const chunk = first ?? (await body.next())
-        first = undefined
-        return chunk
-      },
-      cancel: body.cancel,
-    }
-    return sourceResponse(source, contentHead(c, descriptor, range, 'local'))
+    return sourceResponse(putBack(first, body), contentHead(c, descriptor, range, 'local'))
   }
 }
 

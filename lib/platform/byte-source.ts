@@ -53,3 +53,15 @@ function streamOf(source: ByteSource): ReadableStream<Uint8Array> {
     { highWaterMark: 0 },
   )
 }
+
+/** A source with its first chunk put back. */
+export function putBack(first: Uint8Array | undefined, source: ByteSource): ByteSource {
+  const waiting = [first]
+  return {
+    next: () => (waiting.length > 0 ? Promise.resolve(waiting.pop()) : source.next()),
+    cancel() {
+      waiting.length = 0
+      return source.cancel()
+    },
+  }
+}

@@ -8,7 +8,7 @@ import type { PeerCredentials } from '../peers/credentials.ts'
 import { PeerError } from '../peers/error.ts'
 import { patientClock } from '../peers/patient-clock.ts'
 import { onAbort } from '../platform/abort.ts'
-import type { ByteSource } from '../platform/byte-source.ts'
+import { type ByteSource, putBack } from '../platform/byte-source.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 import { ask, type PeerRequest } from './ask.ts'
@@ -251,7 +251,7 @@ export async function begun(
     try {
       signal.throwIfAborted()
       const first = await body.next()
-      return { ...answer, body: after(first, body) }
+      return { ...answer, body: putBack(first, body) }
     } catch (error) {
       void body.cancel()
       signal.throwIfAborted()
@@ -259,17 +259,5 @@ export async function begun(
       if (error instanceof PeerError || error instanceof VerificationError) return undefined
       throw error
     }
-  }
-}
-
-/** A source with its first chunk put back. */
-function after(first: Uint8Array | undefined, source: ByteSource): ByteSource {
-  const waiting = [first]
-  return {
-    next: () => (waiting.length > 0 ? Promise.resolve(waiting.pop()) : source.next()),
-    cancel() {
-      waiting.length = 0
-      return source.cancel()
-    },
   }
 }
