@@ -244,7 +244,8 @@ export function createPieces(
       if (next !== undefined) return askFor(piece, next)
       const freeAt = givers.busyUntil(clock.now())
       if (freeAt !== undefined) {
-        await until(clock, freeAt, stop.signal)
+        const latest = clock.now() + longestWait - lateness.waiting()
+        await until(clock, Math.min(freeAt, latest), stop.signal)
         return undefined
       }
     }

@@ -38,6 +38,8 @@ export interface NetworkOptions {
   readonly roundTrip?: number
   /** How many bytes of a connection may wait unread. */
   readonly buffer?: number
+  /** Milliseconds after which a busy peer wants to be asked again. */
+  readonly retryAfter?: number
 }
 
 const TICK = 1
@@ -123,7 +125,7 @@ export class SimulatedNetwork {
 
   constructor(content: Uint8Array, options: NetworkOptions = {}) {
     this.#content = content
-    this.#options = { link: 1_000_000, roundTrip: 1, buffer: 1024 * 1024, ...options }
+    this.#options = { link: 1_000_000, roundTrip: 1, buffer: 1024 * 1024, retryAfter: 1_000, ...options }
   }
 
   /** How many bodies are under way, and how many of them have been read from. */
@@ -165,7 +167,7 @@ export class SimulatedNetwork {
     if (peer.behaviour === 'silent') await this.#pass(Number.POSITIVE_INFINITY, signal)
     if (peer.behaviour === 'refuses') throw new PeerError('refused')
     if (peer.behaviour === 'missing') throw new PieceRefusal()
-    if (peer.behaviour === 'busy') throw new PieceRefusal(1_000)
+    if (peer.behaviour === 'busy') throw new PieceRefusal(this.#options.retryAfter)
     const stream: Stream = {
       peer,
       span,

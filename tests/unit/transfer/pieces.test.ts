@@ -257,8 +257,10 @@ test('Pieces end at exactly the byte from which nobody gives any, in bounded tim
     ['silent', 7_000],
     ['refuses', 1_000],
     ['missing', 1_000],
+    ['busy', 11_000],
   ] as const) {
-    const setting = make([USUAL, USUAL])
+    // A busy peer may ask for any time.
+    const setting = make([USUAL, USUAL], {}, { retryAfter: 1_000_000_000 })
     const { network, pieces, order } = setting
     network.clock.after(500, () => {
       for (const peer of order) network.set(peer, behaviour)
