@@ -43,6 +43,11 @@ const FIRST_BYTE_PATIENCE = 3_000
 /** Milliseconds after which a download without a byte is given up: its turn may come late, but not that late. */
 const BEGIN_LIMIT = 600_000
 /**
+ * Milliseconds after which a download that has begun and does not grow is given up: whoever pulled may be dead. After Ctrl+C in
+ * `ctr` or `nerdctl`, containerd keeps what has come for a day. Followers leave a node that gives less than 1 MiB in this time.
+ */
+const STILL_LIMIT = 60_000
+/**
  * How many downloads containerd runs at a time: `max_concurrent_downloads` by default. containerd 2 goes upstream only when one of
  * these places is free, and a download from the mirror takes one as well.
  */
@@ -133,7 +138,11 @@ export function createDownloads({ store, holds, gives, clock, onProgress, onEnd 
       cancelRenewal()
       if (!stop.signal.aborted) cancelRenewal = clock.after(ms, renew)
     }
+    let grown = { at: clock.now(), to: 0 }
     const renew = () => {
+      const { written } = arrival
+      if (written !== grown.to) grown = { at: clock.now(), to: written }
+      if (written > 0 && !download.hasAll && clock.now() - grown.at >= STILL_LIMIT) return arrival.close()
       onProgress(download)
       renewLater()
     }
