@@ -92,8 +92,11 @@ export async function openDoor(
       port,
       tls,
       ...(name === 'peer-listen' && { newcomers: NEWCOMERS, writeTimeout: PEER_WRITE_TIMEOUT }),
-      onError: (error, request) =>
-        bounded[isForeseen(error) ? 'info' : 'error']('answer broke off', { door: name, ...request, error }),
+      onError(error, request) {
+        const fields = { door: name, ...request, error }
+        if (isForeseen(error)) bounded.info('answer ended early', fields)
+        else bounded.error('answer broke off', fields)
+      },
     })
   } catch (error) {
     const problem = addressProblem(error)

@@ -192,8 +192,8 @@ for (const [what, next, cause] of [
         assert.deepEqual(response.body, Buffer.from(layer.bytes.subarray(0, response.body.length)))
         assert.ok(response.body.length <= 120_000)
       })
-      await waitFor('the failure is logged', () => lines.some(({ event }) => event === 'answer broke off'))
-      const line = lines.find(({ event }) => event === 'answer broke off')
+      await waitFor('the failure is logged', () => lines.some(({ event }) => event === 'answer ended early'))
+      const line = lines.find(({ event }) => event === 'answer ended early')
       assert.equal(line?.level, 'info')
       const error = line?.fields.error as Error | undefined
       assert.match(error?.message ?? '', /the body broke off after \d+ of/)

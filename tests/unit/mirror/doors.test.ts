@@ -78,13 +78,18 @@ for (const [name, minutes] of [
   })
 }
 
-for (const [what, cause, level] of [
-  ['whose download containerd has given up', new ArrivalError('its writer has given up'), 'info'],
-  ['for which no peer is left', new PeerError('no peer left'), 'info'],
-  ['that cannot be read from the disk', new ArrivalError('broken', { cause: new Error('EIO') }), 'error'],
-  ['that fails otherwise', new Error('a mistake'), 'error'],
+for (const [what, cause, level, event] of [
+  ['whose download containerd has given up', new ArrivalError('its writer has given up'), 'info', 'answer ended early'],
+  ['for which no peer is left', new PeerError('no peer left'), 'info', 'answer ended early'],
+  [
+    'of a file that cannot be read',
+    new ArrivalError('broken', { cause: new Error('EIO') }),
+    'error',
+    'answer broke off',
+  ],
+  ['that fails otherwise', new Error('a mistake'), 'error', 'answer broke off'],
 ] as const) {
-  test(`a body ${what} breaks off at level ${level}`, async () => {
+  test(`a door tells of a body ${what} at level ${level}`, async () => {
     const { log, lines } = createLogRecorder()
     const chunks = [Promise.resolve(Uint8Array.of(1)), Promise.reject(cause)]
     for (const chunk of chunks) chunk.catch(() => undefined)
@@ -96,8 +101,8 @@ for (const [what, cause, level] of [
         client.send(requestText('GET', '/'))
         assert.equal(await client.ended(), 'fin')
       })
-      const line = await waitFor('its line', () => lines.find(({ event }) => event === 'answer broke off'))
-      assert.deepEqual([line.level, line.fields.door], [level, 'peer-listen'])
+      const [line = assert.fail()] = await waitFor('its line', () => lines.length > 0 && lines)
+      assert.deepEqual([line.level, line.event, line.fields.door], [level, event, 'peer-listen'])
     } finally {
       await cut(door)
     }
