@@ -23,8 +23,8 @@ const UNSATISFIABLE: RequestedRange = { kind: 'unsatisfiable' }
 /**
  * Reads a Range header for content of `size` bytes (RFC 9110, section 14). Everything that a server may ignore is `whole`: no
  * header, another unit, a malformed value, or several ranges, which no client that pulls images asks for. An end beyond the
- * content is cut. For empty content, `bytes=0-` and any suffix are `whole` too: they ask for everything, and containerd 2.1.0
- * to 2.1.2 send `bytes=0-` with every request.
+ * content is cut. `bytes=0-`, and any suffix of empty content, ask for everything, and are `whole` too: if containerd 2 gets a
+ * part as the answer to `bytes=0-`, it fetches the other parts in parallel, and its pull fails when one of them breaks off.
  */
 export function parseRange(header: string | null, size: number): RequestedRange {
   const spec = specOf(header)
@@ -33,7 +33,7 @@ export function parseRange(header: string | null, size: number): RequestedRange 
   const start = Number(spec.first)
   const end = spec.last === '' ? Number.POSITIVE_INFINITY : Number(spec.last)
   if (end < start) return WHOLE
-  if (size === 0 && start === 0) return WHOLE
+  if (start === 0 && (spec.last === '' || size === 0)) return WHOLE
   if (start >= size) return UNSATISFIABLE
   return { kind: 'part', range: { start, end: Math.min(end, size - 1) } }
 }

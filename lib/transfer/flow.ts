@@ -1,7 +1,5 @@
 import { PeerError } from '../peers/error.ts'
-import { OVER, until } from '../platform/abort.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
-import type { Clock } from '../platform/clock.ts'
 import { freeMemory } from '../platform/runtime.ts'
 import type { Span } from './piece.ts'
 import type { Verifier } from './verify.ts'
@@ -22,24 +20,13 @@ export interface FlowDependencies {
   readonly window: () => number
   /** Called once, when the flow takes no more readers. */
   readonly onRetire: () => void
-  /** Whether requests for other parts are likely. If so, the flow still takes readers when only one is left, or none. */
-  readonly isShared: () => boolean
-  readonly clock: Clock
 }
 
 /**
- * How far ahead of the flow a reader may begin and wait, in bytes. containerd fetches a layer in parallel, with a request for
- * each chunk. If the chunks are small, a flow for each would fetch much more than the layer.
+ * How far ahead of the flow a reader may begin and wait, in bytes. A pull that goes on where it broke off may fetch the rest in
+ * parallel, with a request for each chunk. If the chunks are small, a flow for each would fetch much more than the rest.
  */
 const REACH = 8 * 1024 * 1024
-/**
- * Milliseconds for which a reader rests at the end of its chunk. containerd asks for everything from an offset on and leaves
- * after its chunk. Without the rest, some more MiB would go into the buffers of its connection, and be fetched again for the
- * next chunk.
- */
-export const REST = 500
-/** Milliseconds for which a flow without readers waits for the request for the next chunk. */
-export const LINGER = 1_000
 
 interface Kept {
   readonly start: number
@@ -60,16 +47,7 @@ export type Flow = ReturnType<typeof createFlow>
  *
  * If only one reader is left, at the head, it reads the source itself, and the flow takes no more readers.
  */
-export function createFlow({
-  source,
-  span,
-  verifier: seen,
-  alone,
-  window,
-  onRetire,
-  isShared,
-  clock,
-}: FlowDependencies) {
+export function createFlow({ source, span, verifier: seen, alone, window, onRetire }: FlowDependencies) {
   const fresh = seen?.copy()
   const readers = new Set<ByteSource>()
   const line: Kept[] = []
@@ -78,18 +56,15 @@ export function createFlow({
   let reading: Promise<void> | undefined
   let isRetired = false
   let isClosed = false
-  let cancelLinger = (): void => undefined
 
   /** The offset of the first byte that is kept. All before it has been dropped. */
   function tail(): number {
     return line[0]?.start ?? head
   }
 
-  /** Removes a reader, and ends the flow if it was the last one and no other is likely. */
+  /** Removes a reader, and ends the flow if it was the last one. */
   async function detach(reader: ByteSource): Promise<void> {
-    if (!readers.delete(reader) || readers.size > 0) return
-    if (isShared() && !isRetired && head < span.end) cancelLinger = clock.after(LINGER, () => void close())
-    else await close()
+    if (readers.delete(reader) && readers.size === 0) await close()
   }
 
   /** Call this when a reader is done with its chunk. */
@@ -98,10 +73,9 @@ export function createFlow({
     if (!line.includes(kept)) free(kept)
   }
 
-  /** Whether the only reader is alone: nobody has joined it within the window or begun to read, and nobody is likely to. */
+  /** Whether the only reader is alone: nobody has joined it within the window or begun to read. */
   function isAlone(): boolean {
-    const isLast = readers.size === 1 && reading === undefined
-    return isLast && !isShared() && head - span.start >= window()
+    return readers.size === 1 && reading === undefined && head - span.start >= window()
   }
 
   /** Waits for bytes beyond the head. All readers that wait at the same time share one read. */
@@ -144,7 +118,6 @@ export function createFlow({
   async function close(): Promise<void> {
     if (isClosed) return
     isClosed = true
-    cancelLinger()
     trim(0)
     retire()
     await source.cancel()
@@ -160,41 +133,29 @@ export function createFlow({
       return readers.size > 0
     },
 
-    /**
-     * A reader of that span; `undefined` if the flow does not have it, has dropped it, or will not reach it soon.
-     *
-     * @param leavesAt the offset at which the client will probably leave
-     * @param onStay called if the client does not leave there
-     */
-    attach({ start, end }: Span, leavesAt = end, onStay = (): void => undefined): ByteSource | undefined {
+    /** A reader of that span; `undefined` if the flow does not have it, has dropped it, or will not reach it soon. */
+    attach({ start, end }: Span): ByteSource | undefined {
       const isFar = start > head + REACH || end > span.end
       if (isRetired || isFar || start < tail()) return undefined
-      cancelLinger()
       let offset = start
-      let stop = leavesAt
       /** Has seen all bytes before the offset; `undefined` if that is not known. */
       let verifier = start === span.start ? fresh : undefined
       /** The chunk of which the reader has bytes that it may still use. */
       let held: Kept | undefined
       /** The source that it reads once it has fallen behind or is alone. */
       let rest: ByteSource | undefined
-      const cancelled = new AbortController()
+      let isCancelled = false
       const reader: ByteSource = {
         next: async () => {
           if (held !== undefined) giveBack(held)
           held = undefined
           while (rest === undefined) {
-            if (cancelled.signal.aborted) throw new PeerError('cancelled')
+            if (isCancelled) throw new PeerError('cancelled')
             if (offset >= end) {
               // Empty content has nothing to verify but its end.
               if (span.start === span.end) await source.next()
               void detach(reader)
               return undefined
-            }
-            if (offset >= stop) {
-              stop = end
-              await until(clock, clock.now() + REST, cancelled.signal).then(onStay, () => undefined)
-              continue
             }
             if (offset === head && end === span.end && isAlone()) {
               trim(0)
@@ -214,7 +175,7 @@ export function createFlow({
               continue
             }
             held.lent++
-            const chunk = held.bytes.subarray(offset - held.start, Math.min(end, stop) - held.start)
+            const chunk = held.bytes.subarray(offset - held.start, end - held.start)
             offset += chunk.length
             // It has seen all of the kept chunk.
             verifier = offset === held.start + held.bytes.length ? held.verifier : undefined
@@ -223,7 +184,7 @@ export function createFlow({
           return await rest.next()
         },
         cancel: async () => {
-          cancelled.abort(OVER)
+          isCancelled = true
           // The reader's bytes may still be on their way to a client, so the garbage collector frees them.
           await Promise.all([detach(reader), rest?.cancel()])
         },

@@ -1,17 +1,13 @@
 import type { Descriptor, Digest } from '../oci/digest.ts'
 import { OVER, unlessAborted } from '../platform/abort.ts'
-import { BoundedMap } from '../platform/bounded-map.ts'
 import type { Flow } from './flow.ts'
 
 /** A flow whose content is known. */
 export interface OpenFlow {
   /** The size of the whole content, in bytes. */
   readonly size: number
-  /**
-   * Missing if the content has no byte at the start of the flow. `isArriving`: the flow began at a peer that is still getting
-   * the content.
-   */
-  readonly content?: { readonly descriptor: Descriptor; readonly flow: Flow; readonly isArriving: boolean }
+  /** Missing if the content has no byte at the start of the flow. */
+  readonly content?: { readonly descriptor: Descriptor; readonly flow: Flow }
 }
 
 interface Entry {
@@ -23,9 +19,6 @@ interface Entry {
   /** How many requests wait for the flow to open. */
   waiting: number
 }
-
-/** How many blobs have the start of their last request remembered: containerd fetches a few layers at a time. */
-const MOST_STARTS = 64
 
 /** The flows of blobs that take readers. */
 export class Flows {
@@ -84,36 +77,5 @@ export class Flows {
         void entry.opening.then((late) => late?.content?.flow.close()).catch(() => undefined)
       }
     }
-  }
-}
-
-/**
- * The size of the chunks in which this node's containerd fetches layers in parallel. No request tells it, because each asks for
- * everything from its offset on. But the offsets of the requests show it, and it is the same for all layers, because it is a
- * setting.
- */
-export class ChunkSize {
-  readonly #starts = new BoundedMap<number>(MOST_STARTS)
-  #bytes = Number.POSITIVE_INFINITY
-
-  /** Whether containerd has fetched in chunks. */
-  get isKnown(): boolean {
-    return this.#bytes < Number.POSITIVE_INFINITY
-  }
-
-  /** The offset at which the client of a request for everything from `start` on will leave; infinity if that is not known. */
-  endOf(digest: Digest, start: number): number {
-    const last = this.#starts.get(digest)
-    if (last !== undefined && start > last) this.#bytes = start - last
-    this.#starts.set(digest, start)
-    return start + this.#bytes
-  }
-
-  /**
-   * Call this if a client did not leave at the end of its chunk. Its request began where another one had broken off, and not at
-   * a chunk.
-   */
-  forget(): void {
-    this.#bytes = Number.POSITIVE_INFINITY
   }
 }

@@ -13,7 +13,7 @@ import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 import { ask, type PeerRequest } from './ask.ts'
 import { createFlow } from './flow.ts'
-import { ChunkSize, Flows, type OpenFlow } from './flows.ts'
+import { Flows, type OpenFlow } from './flows.ts'
 import { FIRST_PIECE } from './givers.ts'
 import { createTransferMetrics } from './metrics.ts'
 import type { Span } from './piece.ts'
@@ -74,7 +74,6 @@ const TOTAL_AHEAD = 8 * 1024 * 1024
 /** How many times content is looked for if its first chunk is its last and wrong, each time from other peers. */
 const MOST_ATTEMPTS = 3
 const SUFFIX = /^bytes=-/i
-const OPEN_ENDED = /^bytes=\d+-$/i
 
 /** Makes a `PeerContent` that gets content from the peers that the flight names. */
 export function createPeerContent(
@@ -83,7 +82,6 @@ export function createPeerContent(
 ): PeerContent {
   const flows = new Flows()
   const metrics = createTransferMetrics(registry)
-  const chunks = new ChunkSize()
   let running = 0
   const window = () => Math.min(options.window ?? WINDOW, TOTAL_WINDOW / Math.max(flows.size, 1))
   const dependencies = {
@@ -141,7 +139,7 @@ export function createPeerContent(
   }
 
   /** Opens a flow of a blob, from an offset on, that several requests may read. */
-  async function openFlow(target: BlobTarget, wanted: Span, isShared: () => boolean, signal: AbortSignal) {
+  async function openFlow(target: BlobTarget, wanted: Span, signal: AbortSignal) {
     return await opening(target, async (transfer): Promise<OpenFlow | undefined> => {
       const { start } = wanted
       const range = `bytes=${start}-${Math.min(start + FIRST_PIECE, wanted.end) - 1}`
@@ -168,8 +166,8 @@ export function createPeerContent(
         return bytesOf(begin(target), descriptor, left, undefined, sameEnd, givers()).source
       }
       const onRetire = () => flows.remove(signal)
-      const flow = createFlow({ source, span, verifier, alone, window, onRetire, isShared, clock })
-      return { size, content: { descriptor, flow, isArriving: head.kind === 'arriving' } }
+      const flow = createFlow({ source, span, verifier, alone, window, onRetire })
+      return { size, content: { descriptor, flow } }
     })
   }
 
@@ -183,21 +181,16 @@ export function createPeerContent(
       if (requested.kind === 'unsatisfiable') return { kind: 'unsatisfiable', size: head.descriptor.size } as const
     }
     const wanted = spanOf(requested, Number.MAX_SAFE_INTEGER)
-    const leavesAt = OPEN_ENDED.test(range ?? '') ? chunks.endOf(target.digest, wanted.start) : Number.POSITIVE_INFINITY
     const use = ({ size, content }: OpenFlow, isJoined: boolean): PeerAnswer | undefined => {
       const part = parseRange(range ?? null, size)
       if (content === undefined || part.kind === 'unsatisfiable') return { kind: 'unsatisfiable', size }
       const { descriptor, flow } = content
-      // A blob that grows comes in order. If it gets the whole blob as an answer, containerd does not fetch it in parallel.
-      const isPart = part.kind === 'part' && !(content.isArriving && isWhole(range))
-      const body = flow.attach(spanOf(part, size), isPart ? leavesAt : undefined, () => chunks.forget())
+      const body = flow.attach(spanOf(part, size))
       if (body === undefined) return undefined
       if (isJoined) metrics.transferShares.inc({ what: 'joined' })
-      return { kind: 'content', descriptor, range: isPart ? part.range : undefined, body }
+      return { kind: 'content', descriptor, range: part.kind === 'part' ? part.range : undefined, body }
     }
-    // containerd 2 asks for `bytes=0-` whether it fetches in parallel or not.
-    const isChunk = () => range !== undefined && (wanted.start > 0 || chunks.isKnown)
-    const open = (stop: AbortSignal) => openFlow(target, wanted, isChunk, stop)
+    const open = (stop: AbortSignal) => openFlow(target, wanted, stop)
     return await flows.join(target.digest, wanted.start, use, open, signal)
   }
 
@@ -213,15 +206,10 @@ export function createPeerContent(
       if (answer === undefined && digest !== undefined && (await rest.flight.verified(digest, signal)))
         answer = await begun(find, signal)
       if (answer !== undefined || digest === undefined) return answer
-      const size = rest.flight.missed(digest, target.kind === 'blob' && isWhole(range))
+      const size = rest.flight.missed(digest, target.kind === 'blob' && range === undefined)
       return size === undefined ? undefined : { kind: 'later', size }
     },
   }
-}
-
-/** Whether a Range header asks for everything, whatever the size. */
-function isWhole(range: string | undefined): boolean {
-  return range === undefined || /^bytes=0-$/i.test(range)
 }
 
 function spanOf(requested: Exclude<RequestedRange, { kind: 'unsatisfiable' }>, size: number): Span {

@@ -2,12 +2,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { ByteSource } from '../../../lib/platform/byte-source.ts'
-import { createFlow, type Flow, LINGER, REST } from '../../../lib/transfer/flow.ts'
+import { createFlow, type Flow } from '../../../lib/transfer/flow.ts'
 import type { Span } from '../../../lib/transfer/piece.ts'
 import { VerificationError, Verifier, verified } from '../../../lib/transfer/verify.ts'
 import { cut, sourceOf, TestSource } from '../../doubles/byte-source.ts'
 import { read } from '../../doubles/http-peers.ts'
-import { ManualClock } from '../../doubles/manual-clock.ts'
 import { digestOf } from '../../fixtures/image.ts'
 import { inTime, waitFor, within } from '../../fixtures/wait.ts'
 
@@ -15,7 +14,7 @@ const CONTENT = new Uint8Array(1_000).map((_, index) => index % 251)
 const WINDOW = 300
 
 /** A flow of the content in pieces of 100 bytes. `alone` gives the rest to a reader that falls behind. */
-function make(bytes: Uint8Array = CONTENT, window = WINDOW, isShared = true, clock = new ManualClock()) {
+function make(bytes: Uint8Array = CONTENT, window = WINDOW) {
   const digest = digestOf(CONTENT)
   const raw = sourceOf(cut(bytes, 100))
   const verifier = new Verifier(digest)
@@ -32,8 +31,6 @@ function make(bytes: Uint8Array = CONTENT, window = WINDOW, isShared = true, clo
     },
     window: () => window,
     onRetire: () => idle++,
-    isShared: () => isShared,
-    clock,
   })
   const attach = (start = 0, end = bytes.length) => flow.attach({ start, end }) ?? assert.fail(`not at ${start}`)
   return { flow, raw, alone, attach, idle: () => idle }
@@ -43,15 +40,12 @@ function make(bytes: Uint8Array = CONTENT, window = WINDOW, isShared = true, clo
 function ofSource(source: ByteSource, window = WINDOW): Flow {
   const alone = () => assert.fail('nobody goes on alone')
   const span = { start: 0, end: 10 }
-  const clock = new ManualClock()
   return createFlow({
     source,
     span,
     alone,
     window: () => window,
     onRetire: () => undefined,
-    isShared: () => false,
-    clock,
   })
 }
 
@@ -127,8 +121,7 @@ test('Flow verifies what a reader gets that goes on alone', async () => {
 })
 
 test('Flow keeps no more than its window whoever reads, and nothing when nobody does', async () => {
-  const clock = new ManualClock()
-  const { flow, raw, attach, idle } = make(CONTENT, WINDOW, true, clock)
+  const { flow, raw, attach, idle } = make(CONTENT, WINDOW)
   const [a, b] = [attach(), attach()]
   for (let index = 0; index < 8; index++) {
     await take(a, 1)
@@ -138,14 +131,13 @@ test('Flow keeps no more than its window whoever reads, and nothing when nobody 
   assert.equal(idle(), 0)
   await b.cancel()
   await b.cancel()
-  await clock.pass(LINGER)
   assert.deepEqual([flow.kept, raw.cancelled, idle()], [0, true, 1])
   assert.equal(flow.attach({ start: 0, end: 10 }), undefined)
   await assert.rejects(b.next(), /cancelled/)
 })
 
-test('Flow ends when the last reader has the part that it wants, if no other is to be expected', async () => {
-  const { raw, attach, idle } = make(CONTENT, WINDOW, false)
+test('Flow ends when the last reader has the part that it wants', async () => {
+  const { raw, attach, idle } = make(CONTENT, WINDOW)
   assert.deepEqual(await read(attach(0, 150)), Buffer.from(CONTENT.subarray(0, 150)))
   assert.deepEqual([raw.read, raw.cancelled, idle()], [2, true, 1])
 })
@@ -162,8 +154,6 @@ test('Flow takes on a reader that is not far ahead, which waits for it, and none
     alone,
     window,
     onRetire: () => undefined,
-    isShared: () => true,
-    clock: new ManualClock(),
   })
   const first = flow.attach(span) ?? assert.fail('no reader')
   const near = flow.attach({ start: 8 * 1024 * 1024, end: large }) ?? assert.fail('not near enough')
@@ -176,7 +166,7 @@ test('Flow takes on a reader that is not far ahead, which waits for it, and none
 })
 
 test('Flow with one reader keeps nothing beyond its window, takes no more on, and hands on chunks as they are', async () => {
-  const { flow, attach, idle } = make(CONTENT, WINDOW, false)
+  const { flow, attach, idle } = make(CONTENT, WINDOW)
   const lone = attach()
   await take(lone, 3)
   assert.deepEqual([flow.kept, idle()], [300, 0])
@@ -189,7 +179,7 @@ test('Flow with one reader keeps nothing beyond its window, takes no more on, an
 test('Flow verifies what its only reader gets', async () => {
   const wrong = Uint8Array.from(CONTENT)
   wrong[950] = 0
-  const { attach } = make(wrong, WINDOW, false)
+  const { attach } = make(wrong, WINDOW)
   const received: Uint8Array[] = []
   await assert.rejects(read(attach(), received), VerificationError)
   assert.equal(Buffer.concat(received).length, 900)
@@ -254,8 +244,7 @@ test('Flow gives every reader exactly its bytes, which stay until it asks for mo
   })
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 80 }), fc.integer({ min: 50, max: 600 }), async (steps, window) => {
-      const clock = new ManualClock()
-      const { flow, raw, attach } = make(CONTENT, window, true, clock)
+      const { flow, raw, attach } = make(CONTENT, window)
       const readers = new Map<number, { source: ByteSource; start: number; end: number; bytes: number }>()
       const held = new Map<number, { chunk: Uint8Array; at: number; end: number }>()
       const keeper = attach()
@@ -285,68 +274,15 @@ test('Flow gives every reader exactly its bytes, which stay until it asks for mo
           assert.ok(Buffer.from(chunk).equals(CONTENT.subarray(at, end)))
         }
         assert.ok(flow.kept <= Math.max(window, 100))
-        assert.ok(raw.read <= 10)
+        // A reader that is left alone also reads the end.
+        assert.ok(raw.read <= 11)
       }
       for (const { source, start, end, bytes } of readers.values()) {
         assert.deepEqual(await read(source), Buffer.from(CONTENT.subarray(start + bytes, end)))
       }
       await keeper.cancel()
-      await clock.pass(LINGER)
       assert.equal(flow.kept, 0)
     }),
     { numRuns: 200 },
   )
-})
-
-test('Flow lets a reader rest at the end of its chunk, and go on if its client stays', async () => {
-  const clock = new ManualClock()
-  const { flow, raw } = make(CONTENT, WINDOW, true, clock)
-  let stays = 0
-  const attach = (start: number) =>
-    flow.attach({ start, end: 1_000 }, start + 200, () => stays++) ?? assert.fail(`not at ${start}`)
-  const first = attach(0)
-  await take(first, 2)
-  const next = first.next()
-  await clock.pass(REST - 1)
-  assert.equal(raw.read, 2)
-  await clock.pass(1)
-  assert.equal((await next)?.length, 100)
-  assert.equal(stays, 1)
-  const second = attach(200)
-  await take(second, 2)
-  const resting = second.next()
-  await Promise.all([second.cancel(), assert.rejects(resting, /cancelled/)])
-  assert.equal(stays, 1, 'this one has left')
-})
-
-test('Flow lets a reader that rested in the middle of a chunk go on alone with the right bytes', async () => {
-  const clock = new ManualClock()
-  const { flow, attach, alone } = make(CONTENT, 100, true, clock)
-  const resting = flow.attach({ start: 0, end: 1_000 }, 150) ?? assert.fail('not taken on')
-  const fast = attach()
-  await Promise.all([take(resting, 1), take(fast, 1)])
-  assert.equal((await resting.next())?.length, 50)
-  await take(fast, 9)
-  const rest = read(resting)
-  await clock.pass(REST)
-  assert.deepEqual(await within('the rest', rest), Buffer.from(CONTENT.subarray(150)))
-  assert.deepEqual(alone, [{ start: 150, end: 1_000 }])
-})
-
-test('Flow without readers waits for the request for the next chunk, and then ends', async () => {
-  const clock = new ManualClock()
-  const { flow, raw, attach } = make(CONTENT, WINDOW, true, clock)
-  const first = attach()
-  await take(first, 1)
-  await first.cancel()
-  await clock.pass(LINGER - 1)
-  const second = attach(100)
-  await take(second, 1)
-  await second.cancel()
-  await clock.pass(LINGER - 1)
-  assert.equal(raw.cancelled, false)
-  await clock.pass(1)
-  assert.equal(raw.cancelled, true)
-  assert.equal(flow.attach({ start: 200, end: 1_000 }), undefined)
-  assert.equal(clock.pending, 0)
 })

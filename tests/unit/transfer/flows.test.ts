@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createFlow } from '../../../lib/transfer/flow.ts'
-import { ChunkSize, Flows, type OpenFlow } from '../../../lib/transfer/flows.ts'
+import { Flows, type OpenFlow } from '../../../lib/transfer/flows.ts'
 import { cut, sourceOf } from '../../doubles/byte-source.ts'
 import { layer, read } from '../../doubles/http-peers.ts'
-import { ManualClock } from '../../doubles/manual-clock.ts'
-import { digestOf } from '../../fixtures/image.ts'
 import { never } from '../../fixtures/layout.ts'
 import { within } from '../../fixtures/wait.ts'
 
@@ -29,13 +27,11 @@ function make() {
         alone,
         window: () => Number.POSITIVE_INFINITY,
         onRetire: () => flows.remove(signal),
-        isShared: () => false,
-        clock: new ManualClock(),
       })
       begun.push({
         signal,
         source,
-        open: () => opening.resolve({ size, content: { descriptor, flow, isArriving: false } }),
+        open: () => opening.resolve({ size, content: { descriptor, flow } }),
       })
       return opening.promise
     }
@@ -91,17 +87,4 @@ test('Flows begins another flow for a request that does not fit the existing one
   )
   assert.equal(await other, undefined)
   assert.deepEqual(await read(reader), Buffer.from(bytes))
-})
-
-test('ChunkSize learns from where requests begin where their clients leave, and forgets it when one does not', () => {
-  const chunks = new ChunkSize()
-  const [a, b] = [digestOf(Buffer.from('a')), digestOf(Buffer.from('b'))]
-  assert.equal(chunks.endOf(a, 0), Number.POSITIVE_INFINITY)
-  assert.equal(chunks.isKnown, false)
-  assert.equal(chunks.endOf(a, 100), 200)
-  assert.equal(chunks.endOf(b, 0), 100)
-  assert.equal(chunks.isKnown, true)
-  chunks.forget()
-  assert.equal(chunks.endOf(b, 0), Number.POSITIVE_INFINITY)
-  assert.equal(chunks.isKnown, false)
 })
