@@ -6,7 +6,7 @@ import { bounded, OVER, onAbort, orAborted, until } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { ContentStore } from '../store/store.ts'
-import type { Members } from '../swarm/members.ts'
+import type { Answerer, Members } from '../swarm/members.ts'
 import type { Peer, Router } from '../swarm/router.ts'
 import type { Download } from './download.ts'
 import { createDownloads } from './downloads.ts'
@@ -18,7 +18,7 @@ import { encode, type Placing, readQuestion } from './message.ts'
 import type { FlightFigures, FlightMetrics } from './metrics.ts'
 
 export interface FlightDependencies {
-  readonly members: Members
+  readonly members: Pick<Members, 'closest' | 'ask'>
   readonly router: Pick<Router, 'lookup' | 'known'>
   readonly store: Pick<ContentStore, 'arriving'>
   /** Whether this node holds it and offers it to others. */
@@ -88,7 +88,6 @@ export function createNodeFlight(
     onProgress: tellProgress,
     onEnd: tellEnd,
   })
-  members.answer(answerTo)
 
   /** What a lookup finds in its time. */
   async function* lookUp(key: Key, signal: AbortSignal): AsyncIterable<Peer> {
@@ -167,17 +166,6 @@ export function createNodeFlight(
     const parent = way.kind === 'peers' && way.parent !== undefined ? addressOf(way.parent) : undefined
     const ms = Math.round(clock.now() - since)
     log.info('flight', { key: digest, role, outcome, parent, bytes: arrival.written, ms })
-  }
-
-  /** Answers another member. */
-  function answerTo(message: Uint8Array, from: Peer): Uint8Array | undefined {
-    const question = readQuestion(message)
-    if (question === undefined) return undefined
-    if (question.kind === 'ask') return encode(keepers.place(question, from))
-    if (question.kind === 'state') return encode(downloads.stateOf(question.digest, from))
-    if (question.kind !== 'released') return encode(keepers.hear(question, from))
-    keepers.released(question.digest, from)
-    return encode({ kind: 'told' })
   }
 
   /** Leaves the parent of a download at the next look at it. */
@@ -324,13 +312,24 @@ export function createNodeFlight(
       return undefined
     },
 
+    /** Answers another member. */
+    answerTo(message: Uint8Array, from: Peer): Uint8Array | undefined {
+      const question = readQuestion(message)
+      if (question === undefined) return undefined
+      if (question.kind === 'ask') return encode(keepers.place(question, from))
+      if (question.kind === 'state') return encode(downloads.stateOf(question.digest, from))
+      if (question.kind !== 'released') return encode(keepers.hear(question, from))
+      keepers.released(question.digest, from)
+      return encode({ kind: 'told' })
+    },
+
     /** Ends everything that waits. Others learn the next time they ask that nothing arrives here any longer. */
     close(): void {
       closing.abort(new Error('closed'))
       keepers.close()
       downloads.close()
     },
-  } satisfies Flight & { readonly room: number; readonly figures: FlightFigures; close(): void }
+  } satisfies Flight & { readonly room: number; readonly figures: FlightFigures; answerTo: Answerer; close(): void }
 }
 
 /** What a promise gives within so many milliseconds; `undefined` if it takes longer. */

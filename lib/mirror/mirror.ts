@@ -16,7 +16,7 @@ import { registerProcessMetrics } from '../observe/process-figures.ts'
 import { Readiness } from '../observe/readiness.ts'
 import { createPolicy } from '../oci/policy.ts'
 import type { Reference } from '../oci/reference.ts'
-import { introducing } from '../page/census.ts'
+import { introducer } from '../page/census.ts'
 import { PeerClient } from '../peers/client.ts'
 import { createCredentials } from '../peers/credentials.ts'
 import { KnownPeers } from '../peers/known-peers.ts'
@@ -130,12 +130,13 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   parts.defer(() => address.close())
 
   // Pages of other nodes ask who this node is. `held` is set below, before the swarm is joined.
-  const introduction = createIntroduction(() => ({ held: held.size, transfers: peer.running }))
-  const members = introducing(router.members, introduction)
+  const introduce = introducer(createIntroduction(() => ({ held: held.size, transfers: peer.running })))
+  const { members } = router
+  members.answer((question, from) => introduce(question, from) ?? flight?.answerTo(question, from))
 
   const doors = createBootstrapDoors({ ...settings, 'peer-listen': peer }, tls)
   parts.defer(() => doors.close())
-  const isAlone = () => router.members.size <= 1
+  const isAlone = () => members.size <= 1
   const doorWatch = watchDoors({ doors, joined: router.joined, isAlone, readiness, log })
   parts.defer(() => doorWatch.close())
 

@@ -57,24 +57,13 @@ const QUESTION = new TextEncoder().encode('{"kind":"member"}')
 const SOME_KEY = '' as Key
 
 /**
- * Lets this node introduce itself to members that ask. A question is one datagram, because a page may ask a thousand nodes and
- * a request to a peer door would need a TLS handshake.
- *
- * @returns the members; their other questions can be answered as before
+ * Introduces this node to members that ask. A question is one datagram, because a page may ask a thousand nodes and a request
+ * to a peer door would need a TLS handshake.
  */
-export function introducing(members: Members, introduce: () => Introduction): Members {
-  const own: Answerer = (question) => {
+export function introducer(introduce: () => Introduction): Answerer {
+  return (question) => {
     const isAsked = question.length === QUESTION.length && QUESTION.every((byte, at) => byte === question[at])
     return isAsked ? new TextEncoder().encode(JSON.stringify(introduce())) : undefined
-  }
-  members.answer(own)
-  return {
-    get size() {
-      return members.size
-    },
-    closest: (key, count) => members.closest(key, count),
-    ask: (peer, question, signal) => members.ask(peer, question, signal),
-    answer: (other) => members.answer((question, from) => own(question, from) ?? other(question, from)),
   }
 }
 

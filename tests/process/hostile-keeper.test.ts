@@ -87,6 +87,7 @@ for (const [what, lie] of LIES) {
       },
       { lookupTimeout: 100, gives: true },
     )
+    member.answer(flight.answerTo)
     const peers = createPeerContent({ ...parts, flight, address: addressOf(self) }, { ...OPTIONS, lookupTimeout: 100 })
     try {
       store.arrive(layer)

@@ -52,6 +52,7 @@ function scene(clock: Clock = systemClock) {
       },
       { lookupTimeout: 100, gives: true },
     )
+    member.answer(flight.answerTo)
     closing.push(() => flight.close())
     const writers: MemoryWriter[] = []
     return {
