@@ -209,7 +209,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   // What people and Prometheus see.
   registerMirrorMetrics(metrics, {
     isReady: () => readiness.reasons.length === 0,
-    isStoreUp: () => store.health.ok,
+    isStoreUp: () => store.isUp,
     keysHeld: () => held.size,
     peerDoorTransfers: () => peer.running,
   })

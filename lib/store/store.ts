@@ -47,8 +47,8 @@ export interface ContentStore {
    */
   watch(signal: AbortSignal): AsyncIterable<ContentChange>
 
-  /** Whether the store can be asked now; the reason in words if not. */
-  readonly health: { readonly ok: true } | { readonly ok: false; readonly reason: string }
+  /** Whether the store can be asked now. */
+  readonly isUp: boolean
 
   close(): Promise<void>
 }

@@ -23,7 +23,6 @@ export interface MemoryStore extends ContentStore {
   untag(reference: TaggedReference): void
   /** Begins to write content, which is added when the writer commits it. */
   arrive(content: Content): MemoryWriter
-  setHealth(health: ContentStore['health']): void
 }
 
 /** Makes an empty store in memory, for tests and demonstrations. */
@@ -32,7 +31,6 @@ export function createMemoryStore(): MemoryStore {
   const tags = new Map<Key, Digest>()
   const writers = new Map<Digest, MemoryWriter>()
   const feed = new ContentFeed()
-  let health: ContentStore['health'] = { ok: true }
 
   function publish(): void {
     const resolving = [...tags].filter(([, digest]) => held.has(digest)).map(([key]) => key)
@@ -40,12 +38,7 @@ export function createMemoryStore(): MemoryStore {
   }
 
   return {
-    get health() {
-      return health
-    },
-    setHealth(next) {
-      health = next
-    },
+    isUp: true,
     add(...contents) {
       for (const content of contents) held.set(content.descriptor.digest, content)
       publish()

@@ -105,5 +105,5 @@ test('containerd store ends arriving content when containerd is killed', () =>
     } finally {
       await containerd.start()
     }
-    await waitFor('containerd is found again', () => store.health.ok)
+    await waitFor('containerd is found again', () => store.isUp)
   }))

@@ -24,9 +24,6 @@ function breaking(operation: 'resolve' | 'describe' | 'open'): ContentStore {
   store.addImage(image, tagged(NAME))
   return {
     ...store,
-    get health() {
-      return store.health
-    },
     [operation]: async () => {
       throw new Error(`cannot ${operation}: the disk is gone`)
     },
@@ -71,7 +68,7 @@ test('doors answer 500 and log it when the store throws an error of a kind meant
   const store = createMemoryStore()
   store.addImage(image, tagged(NAME))
   for (const broken of [{ describe: fail }, { open: fail }]) {
-    await withDoors({ store: { ...store, health: { ok: true }, ...broken } }, async ({ ask, askAsPeer, lines }) => {
+    await withDoors({ store: { ...store, ...broken } }, async ({ ask, askAsPeer, lines }) => {
       for (const door of [ask, askAsPeer]) {
         const response = await door(BLOB)
         assert.equal(response.status, 500)
@@ -111,7 +108,7 @@ test('doors do not warn about a client that left', async () => {
     stop.abort()
     throw new Error('aborted')
   }
-  await withDoors({ store: { ...store, health: { ok: true }, open } }, async ({ ask, lines }) => {
+  await withDoors({ store: { ...store, open } }, async ({ ask, lines }) => {
     await ask(BLOB, { signal: stop.signal })
     assert.deepEqual(
       lines.map(({ level, event }) => [level, event]),
@@ -143,7 +140,7 @@ test('registry door logs no error when its client leaves before there is an answ
 test('doors fetch from a peer what vanishes between describe and open', async () => {
   const store = createMemoryStore()
   store.addImage(image, tagged(NAME))
-  const gone: ContentStore = { ...store, health: { ok: true }, open: async () => undefined }
+  const gone: ContentStore = { ...store, open: async () => undefined }
   await withDoors({ store: gone, remote: [image, NAME] }, async ({ ask, askAsPeer }) => {
     const response = await ask(BLOB)
     assert.equal(response.headers.get('x-swarmirror-source'), 'peer')

@@ -2,7 +2,6 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../observe/log.ts'
 import { Readiness } from '../../observe/readiness.ts'
 import { bounded, onAbort, unlessAborted } from '../../platform/abort.ts'
-import type { ContentStore } from '../../store/store.ts'
 
 /** Times are in milliseconds. */
 const DEFAULTS = {
@@ -47,7 +46,7 @@ export interface ObserverDependencies {
 
 /**
  * Keeps looking: at first, after each event, at intervals, and after containerd was away. It repeats what fails for ever, at growing
- * intervals; `health` says so.
+ * intervals; `isUp` says so.
  */
 export function createObserver(dependencies: ObserverDependencies, options: ObserverOptions = {}) {
   const { subscribe, reconcile, log, readiness = new Readiness() } = dependencies
@@ -145,10 +144,9 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
 
   const running = run()
   return {
-    get health(): ContentStore['health'] {
-      const [reason] = reached.reasons
-      if (reason === undefined) return { ok: true }
-      return { ok: false, reason }
+    /** Whether containerd answered when it was last asked. */
+    get isUp(): boolean {
+      return reached.reasons.length === 0
     },
     /**
      * Whether the last look is still valid: no event came since it began, nothing had changed for as long as the consequences of a

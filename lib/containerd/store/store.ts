@@ -238,7 +238,7 @@ export function createContainerdStore(
     if (performance.now() < until) return size
     // The collection takes nothing that an image holds, and of images that go there are events. A containerd that does not answer
     // takes nothing at all.
-    const isKnown = observer.isSettled || !observer.health.ok
+    const isKnown = observer.isSettled || !observer.isUp
     return isKnown && mediaTypes.has(digest) && !pulling.has(digest) ? sizes.get(digest) : undefined
   }
 
@@ -256,8 +256,8 @@ export function createContainerdStore(
   }
 
   return {
-    get health() {
-      return observer.health
+    get isUp() {
+      return observer.isUp
     },
 
     async resolve(reference, signal) {

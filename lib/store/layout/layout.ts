@@ -60,7 +60,7 @@ interface State {
  * Opens an OCI image layout directory as a store, and keeps up with its changes until it is closed.
  *
  * It holds the content that index.json leads to, if the file is there and has the size that its descriptor says. Other files in
- * `blobs/` do not count. If the layout becomes unreadable later, the store serves the last good state, and `health` says so.
+ * `blobs/` do not count. If the layout becomes unreadable later, the store serves the last good state, and `isUp` says so.
  *
  * A tag resolves if an entry is annotated with its full name (registry, repository and tag) in `io.containerd.image.name` or
  * `org.opencontainers.image.ref.name`. A bare `latest` does not tell its repository, so such an entry is served by digest only.
@@ -217,10 +217,8 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   }
 
   return {
-    get health(): ContentStore['health'] {
-      const [reason] = readable.reasons
-      if (reason === undefined) return { ok: true }
-      return { ok: false, reason }
+    get isUp() {
+      return readable.reasons.length === 0
     },
     async resolve(reference, signal) {
       const digest = state.tags.get(tagKey(reference))

@@ -92,7 +92,6 @@ const LOST = 'the store is no longer followed'
 test('publish says for good that the store is no longer followed, whatever becomes of announcements', async () => {
   const store: ContentStore = {
     ...createMemoryStore(),
-    health: { ok: true },
     async *watch() {
       yield { added: [], removed: [] }
       throw new Error('the disk is gone')

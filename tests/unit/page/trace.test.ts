@@ -113,7 +113,6 @@ test('createTracer tells parts in the order of the manifest, whichever answers f
     const { store } = dependencies
     const slow: typeof store = {
       ...store,
-      health: { ok: true },
       async describe(digest, signal) {
         asked.add(digest)
         if (layers.every((layer) => asked.has(layer))) all.resolve()

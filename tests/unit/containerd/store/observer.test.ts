@@ -6,6 +6,7 @@ import {
   type ObserverDependencies,
   type ObserverOptions,
 } from '../../../../lib/containerd/store/observer.ts'
+import { Readiness } from '../../../../lib/observe/readiness.ts'
 import { createLogRecorder } from '../../../fixtures/log.ts'
 import { waitFor, within } from '../../../fixtures/wait.ts'
 
@@ -17,9 +18,10 @@ function makeSubject(options: ObserverOptions = {}, more: Pick<ObserverDependenc
   const state = { subscriptions: 0, ended: 0, looks: 0, changedUntil: 0, failure: undefined as Error | undefined }
   let push: (event: 'event' | Error) => void = () => undefined
   const { log, lines } = createLogRecorder()
+  const readiness = new Readiness()
   const observer = createObserver(
     {
-      log,
+      ...{ log, readiness },
       async subscribe(signal) {
         if (state.failure !== undefined) throw state.failure
         state.subscriptions += 1
@@ -63,13 +65,13 @@ function makeSubject(options: ObserverOptions = {}, more: Pick<ObserverDependenc
       ...options,
     },
   )
-  return { state, observer, lines, push: (event: 'event' | Error) => push(event) }
+  return { state, observer, lines, readiness, push: (event: 'event' | Error) => push(event) }
 }
 
 test('observer looks once at the start and after each event', async () => {
   const { state, observer, push } = makeSubject()
   await waitFor('the first look', () => state.looks === 1)
-  assert.deepEqual(observer.health, { ok: true })
+  assert.ok(observer.isUp)
   push('event')
   await waitFor('the look after the event', () => state.looks === 2)
   await observer.close()
@@ -143,12 +145,12 @@ test('observer subscribes again when the stream breaks, and ends what it had beg
 })
 
 test('observer tries again at growing, bounded intervals, and says why it is not well', async () => {
-  const { state, observer, push, lines } = makeSubject()
+  const { state, observer, push, lines, readiness } = makeSubject()
   await waitFor('the first look', () => state.looks === 1)
   state.failure = new Error('no such socket')
   push('event')
   await waitFor('several attempts', () => lines.length >= 6)
-  assert.deepEqual(observer.health, { ok: false, reason: 'no such socket' })
+  assert.deepEqual([observer.isUp, readiness.reasons], [false, ['no such socket']])
   // With `random` in the middle, each wait is three quarters of 1, 2, 4, 4 ... milliseconds.
   assert.deepEqual(
     lines.slice(1, 6).map(({ level, fields }) => [level, fields.retryInMs]),
@@ -161,7 +163,7 @@ test('observer tries again at growing, bounded intervals, and says why it is not
     ],
   )
   state.failure = undefined
-  await waitFor('the recovery', () => observer.health.ok)
+  await waitFor('the recovery', () => observer.isUp)
   await observer.close()
 })
 
@@ -172,12 +174,13 @@ test('observer.close ends a back-off and a subscription that does not answer', a
   await within('the end of the back-off', waiting.observer.close())
 
   const { log } = createLogRecorder()
+  const readiness = new Readiness()
   const silent = createObserver({
-    log,
+    ...{ log, readiness },
     subscribe: (signal) =>
       new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
     reconcile: async () => false,
   })
-  assert.deepEqual(silent.health, { ok: false, reason: 'containerd has not answered yet' })
+  assert.deepEqual([silent.isUp, readiness.reasons], [false, ['containerd has not answered yet']])
   await within('the end of the subscription', silent.close())
 })

@@ -3,6 +3,7 @@ import { appendFile, readdir, readFile, rename, rm, stat, symlink, writeFile } f
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { silentLogger } from '../../../../lib/observe/log.ts'
+import { Readiness } from '../../../../lib/observe/readiness.ts'
 import type { Key } from '../../../../lib/oci/key.ts'
 import { openLayoutStore } from '../../../../lib/store/layout/layout.ts'
 import { digestOf, makeImage, withTemporaryDirectory, writeLayout } from '../../../fixtures/image.ts'
@@ -13,22 +14,23 @@ import { waitFor } from '../../../fixtures/wait.ts'
 test('layout store keeps the last good state while index.json is corrupt, says so, and recovers', async () => {
   const image = makeImage()
   const { log, lines } = createLogRecorder()
+  const readiness = new Readiness()
   await withLayoutStore(
     (dir) => writeLayout(dir, [{ image, names: [NAME] }]),
     async (store, dir) => {
       const index = await readFile(join(dir, 'index.json'))
       await writeFile(join(dir, 'index.json'), '{"schemaVersion":')
-      const health = await waitFor('the store is not healthy', () => !store.health.ok && store.health)
-      assert.match(health.reason, /index\.json: not JSON/)
+      await waitFor('the store is not up', () => !store.isUp)
+      assert.match(String(readiness.reasons), /index\.json: not JSON/)
       assert.equal(await store.resolve(tagged(NAME), never), image.target.digest)
       assert.deepEqual(await store.describe(image.target.digest, never), image.target)
       assert.ok(lines.some(({ level, event }) => level === 'error' && event.startsWith('layout is unreadable')))
 
       await writeFile(join(dir, 'index.json'), index)
-      await waitFor('the store is healthy', () => store.health.ok)
+      await waitFor('the store is up', () => store.isUp)
       assert.ok(lines.some(({ event }) => event === 'layout is readable again'))
     },
-    { log },
+    { log, readiness },
   )
 })
 
