@@ -253,22 +253,16 @@ export class NetworkMap {
 
   /** When to ask the next lost node again; infinite if there is none. */
   get lostDueAt(): number {
-    let at = Number.POSITIVE_INFINITY
-    for (const { due } of this.#lost.values()) at = Math.min(at, due)
-    return at
+    return Math.min(...this.#lost.values().map(({ due }) => due))
   }
 
   /** The lost nodes that are due to be asked again. */
   dueLost(now: number, count: number): DhtNode[] {
-    const due: DhtNode[] = []
-    for (const lost of this.#lost.values()) {
-      if (due.length >= count) break
-      if (lost.due > now) continue
-      // It is not asked again before it has had time to answer.
-      lost.due = now + this.#options.retry[1]
-      due.push(lost.node)
-    }
-    return due
+    const isDue = ({ due }: Lost) => due <= now
+    const asked = [...this.#lost.values().filter(isDue).take(count)]
+    // It is not asked again before it has had time to answer.
+    for (const lost of asked) lost.due = now + this.#options.retry[1]
+    return asked.map(({ node }) => node)
   }
 
   /** The place in the order of the first node with this prefix or a higher one. */
