@@ -4,6 +4,7 @@ import { createProbeDoor } from '../containerd/check/probe-door.ts'
 import { reportAsJson, reportAsText } from '../containerd/check/report.ts'
 import { findingsOf, rule } from '../containerd/rule.ts'
 import { CLOCK, createBootstrapDoors, DOOR_RULES } from '../mirror/bootstrap-doors.ts'
+import { addressProblem } from '../mirror/doors.ts'
 import { createLogger } from '../observe/log.ts'
 import { paintFor } from '../observe/paint.ts'
 import { bounded } from '../platform/abort.ts'
@@ -133,26 +134,19 @@ export async function lookAtPorts(ports: readonly PortToCheck[], runsHere: () =>
   for (const { flag, host, port, udp = false } of ports) {
     for (const protocol of udp ? (['TCP', 'UDP'] as const) : (['TCP'] as const)) {
       const problem = await tryToBind(host, port, protocol)
-      if (problem !== undefined) taken.push(`--${flag} ${host}:${port} ${problem}`)
+      if (problem !== undefined) taken.push(`--${flag} ${host}:${port} (${protocol}): ${problem}`)
     }
   }
   return { taken, runsHere: taken.length > 0 && (await runsHere()) }
-}
-
-const WORDS: Readonly<Record<string, string>> = {
-  EADDRINUSE: 'is in use',
-  EADDRNOTAVAIL: 'is no address of this machine',
-  EACCES: 'is not for this user',
 }
 
 /** Why the address cannot be used, in words; `undefined` if it can. */
 function tryToBind(host: string, port: number, protocol: 'TCP' | 'UDP'): Promise<string | undefined> {
   return new Promise((resolve) => {
     const socket = protocol === 'TCP' ? createServer() : createSocket('udp4')
-    socket.once('error', (error: NodeJS.ErrnoException) => {
+    socket.once('error', (error) => {
       socket.close()
-      const code = error.code ?? error.message
-      resolve(`${WORDS[code] ?? 'cannot be opened'} (${protocol}: ${code})`)
+      resolve(addressProblem(error) ?? error.message)
     })
     const close = () => socket.close(() => resolve(undefined))
     if ('listen' in socket) socket.listen({ host, port, exclusive: true }, close)

@@ -123,7 +123,7 @@ const ADDRESS_PROBLEMS: Readonly<Record<string, string>> = {
 }
 
 /** The problem with an address; `undefined` if the error is about something else. */
-function addressProblem(error: unknown): string | undefined {
+export function addressProblem(error: unknown): string | undefined {
   return ADDRESS_PROBLEMS[(error as NodeJS.ErrnoException).code ?? '']
 }
 
