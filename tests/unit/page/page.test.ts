@@ -113,15 +113,12 @@ test('page: other sites get nothing', async () => {
   assert.equal((await ask('/api/trace', asking('a', own))).status, 200)
 })
 
-test('page: a trace takes one reference in JSON, of a declared and bounded length', async () => {
+test('page: a trace takes one reference in JSON', async () => {
   const status = async (init: Parameters<typeof ask>[1]) => (await ask('/api/trace', init)).status
   assert.equal(await status(asking('a', { 'content-type': 'text/plain' })), 415)
   assert.equal(await status(asking('a', { 'content-type': 'application/x-www-form-urlencoded' })), 415)
-  assert.equal(await status(asking('a'.repeat(3_000))), 413)
-  assert.equal(await status({ method: 'POST', body: '{}', headers: JSON_TYPE }), 413)
   for (const body of ['', '{', '[]', '{"reference":1}', 'null']) {
-    const headers = { ...JSON_TYPE, 'content-length': String(body.length) }
-    assert.equal(await status({ method: 'POST', body, headers }), 400, body)
+    assert.equal(await status({ method: 'POST', body, headers: JSON_TYPE }), 400, body)
   }
   assert.equal(await status({ method: 'GET' }), 404)
 })
