@@ -65,9 +65,7 @@ export function createDoor(
   for (const content of ['/v2/:name{.+}/manifests/:reference', '/v2/:name{.+}/blobs/:digest']) {
     door.get(content, checkPolicy(policy), ...sources, (c) => unknownAnswer(c.get('target')))
   }
-  door.get('/v2/:name{.+}/tags/list', () => absentAnswer('listing tags'))
-  door.get('/v2/:name{.+}/referrers/:digest', () => absentAnswer('the referrers API'))
-  door.notFound(() => absentAnswer('this endpoint'))
+  door.notFound(absentAnswer)
   // Checks answer for mistakes of the client. Any error that is thrown is a failure of this node, even an OciError.
   door.onError((error, c) => {
     const request = { door: name, method: c.req.method, path: c.req.path }
@@ -81,9 +79,9 @@ export function createDoor(
 /** Answers an image that this node does not mirror with a miss, even if the node holds it. */
 function checkPolicy(policy: Policy): DoorMiddleware {
   return async function checkPolicy(c, next) {
-    // The routes also match `/v2/<name>/blobs/uploads`, which begins a push and names no content.
+    // The routes also match paths without a valid target, which not every door has refused.
     const target: ContentTarget | undefined = c.get('target')
-    if (target === undefined) return absentAnswer('this endpoint')
+    if (target === undefined) return absentAnswer()
     const isAdmitted = policy.admits(target) && (target.tag === undefined || policy.resolvesTags)
     return isAdmitted ? await next() : unknownAnswer(target)
   }
@@ -93,11 +91,7 @@ function checkPolicy(policy: Policy): DoorMiddleware {
 function unknownAnswer(target: ContentTarget): Response {
   const name = `${target.registry}/${target.repository}`
   const code = target.kind === 'blob' ? 'BLOB_UNKNOWN' : 'MANIFEST_UNKNOWN'
-  return errorAnswer(
-    new OciError(code, `${target.kind} ${target.tag ?? target.digest} of ${name} is not known here`, {
-      detail: { name },
-    }),
-  )
+  return errorAnswer(new OciError(code, `${target.kind} ${target.tag ?? target.digest} of ${name} is not known here`))
 }
 
 function baseAnswer(): Response {
@@ -110,6 +104,7 @@ function baseAnswer(): Response {
   })
 }
 
-function absentAnswer(what: string): Response {
-  return errorAnswer(new OciError('UNSUPPORTED', `this mirror does not have ${what}`, { status: 404 }))
+function absentAnswer(): Response {
+  const has = '/v2/, /v2/<name>/manifests/<tag or digest> and /v2/<name>/blobs/<digest>'
+  return errorAnswer(new OciError('UNSUPPORTED', `no such endpoint; a mirror has ${has}`, { status: 404 }))
 }

@@ -25,24 +25,16 @@ export class OciError extends Error {
   override readonly name = 'OciError'
   readonly code: OciErrorCode
   readonly status: number
-  /** Details for programs: the body's `detail`. */
-  readonly detail: unknown
 
-  constructor(
-    code: OciErrorCode,
-    message: string,
-    options: { detail?: unknown; status?: number; cause?: unknown } = {},
-  ) {
+  constructor(code: OciErrorCode, message: string, options: { status?: number; cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code
     this.status = options.status ?? STATUS[code]
-    this.detail = options.detail
   }
 
   /** The body that the distribution-spec defines for errors. */
-  toJSON(): { errors: { code: OciErrorCode; message: string; detail?: unknown }[] } {
-    const detail = this.detail === undefined ? {} : { detail: this.detail }
-    return { errors: [{ code: this.code, message: this.message, ...detail }] }
+  toJSON(): { errors: { code: OciErrorCode; message: string }[] } {
+    return { errors: [{ code: this.code, message: this.message }] }
   }
 }
 

@@ -17,6 +17,8 @@ interface ByDigest {
   readonly tag?: never
 }
 
+/** Its end tells the endpoint, because `manifests` and `blobs` may also be components of a repository. */
+const CONTENT_PATH = /^\/v2\/(.*)\/(manifests|blobs)\/([^/]*)$/
 /** Characters that no registry, repository, tag or digest has. */
 const FOREIGN = /[^A-Za-z0-9._:/[\]-]/
 
@@ -29,17 +31,14 @@ const FOREIGN = /[^A-Za-z0-9._:/[\]-]/
  *   `localhost` is the registry, and not part of the repository.
  * @param defaultRegistry the registry of a request that names none. Without it, such a request may ask only for a digest, which
  *   means the same everywhere and counts as docker.io's. A tag means something else in each registry.
- * @returns `undefined` for the base, and for endpoints that a mirror does not have: lists of tags and repositories, referrers,
- *   and every step of a push
- * @throws {OciError} a 4xx: NAME_INVALID, the code of TAG_INVALID, DIGEST_INVALID, NAME_UNKNOWN for a tag of no registry, or
- *   UNSUPPORTED (404) for a path that is no endpoint
+ * @returns `undefined` for the base, and for endpoints that a mirror does not have
+ * @throws {OciError} a 4xx: NAME_INVALID, the code of TAG_INVALID, DIGEST_INVALID, or NAME_UNKNOWN for a tag of no registry
  */
 export function parseRequestPath(
   pathname: string,
   ns: string | undefined,
   defaultRegistry?: string | undefined,
 ): ContentTarget | undefined {
-  if (pathname === '/v2' || pathname === '/v2/') return undefined
   const path = pathname.replace(/%3a/gi, ':')
   const at = path.search(FOREIGN)
   if (at >= 0) {
@@ -49,52 +48,26 @@ export function parseRequestPath(
       `invalid path: character ${character} at ${at}; accepted are A-Z a-z 0-9 . _ - : [ ] and /, without percent-encoding`,
     )
   }
-  if (!path.startsWith('/v2/')) throw noEndpoint()
-  const parts = path.slice('/v2/'.length).split('/')
-  if (parts.length === 1 && parts[0] === '_catalog') return undefined
-  const { kind, at: end, argument } = findEndpoint(parts)
-  const { isNamed, ...name } = locateParts(parts.slice(0, end), ns, defaultRegistry)
+  const [, full, kind, argument = ''] = CONTENT_PATH.exec(path) ?? []
+  if (full === undefined) return undefined
+  const { isNamed, ...name } = locateNamed(full, ns, defaultRegistry)
   if (kind === 'blobs') return { kind: 'blob', ...name, digest: parseDigest(argument) }
-  if (kind === 'referrers') parseDigest(argument)
-  if (kind !== 'manifests') return undefined
   if (argument.includes(':')) return { kind: 'manifest', ...name, digest: parseDigest(argument) }
   const tag = parseTag(argument)
   if (!isNamed) throw noRegistry(`${name.repository}:${tag}`)
   return { kind: 'manifest', ...name, tag }
 }
 
-/**
- * Finds the endpoint from the end of the path, because `manifests`, `blobs`, `tags` and the like may also be components of a
- * repository. `at` is the index of the endpoint's first component, where the name ends.
- */
-function findEndpoint(parts: readonly string[]) {
-  const [last, argument = ''] = [parts.length - 1, parts.at(-1)]
-  const verb = parts[last - 1]
-  if (verb === 'uploads' && parts[last - 2] === 'blobs') return { kind: 'uploads', at: last - 2, argument }
-  if (verb === 'blobs' && argument === 'uploads') return { kind: 'uploads', at: last - 1, argument }
-  if (verb === 'tags' && argument === 'list') return { kind: 'tags', at: last - 1, argument }
-  if (verb === 'manifests' || verb === 'blobs' || verb === 'referrers') return { kind: verb, at: last - 1, argument }
-  throw noEndpoint()
-}
-
-function locateParts(parts: readonly string[], ns: string | undefined, defaultRegistry: string | undefined) {
-  if (ns !== undefined) return { isNamed: true, ...locate(ns, parts.join('/')) }
-  const [first = '', ...rest] = parts
+function locateNamed(name: string, ns: string | undefined, defaultRegistry: string | undefined) {
+  if (ns !== undefined) return { isNamed: true, ...locate(ns, name) }
+  const [first = '', ...rest] = name.split('/')
   if (isRegistryComponent(first)) return { isNamed: true, ...locate(first, rest.join('/')) }
-  return { isNamed: defaultRegistry !== undefined, ...locate(defaultRegistry ?? DEFAULT_REGISTRY, parts.join('/')) }
+  return { isNamed: defaultRegistry !== undefined, ...locate(defaultRegistry ?? DEFAULT_REGISTRY, name) }
 }
 
 function noRegistry(name: string): OciError {
   return new OciError(
     'NAME_UNKNOWN',
     `${name} names no registry: ask for /v2/<registry>/<name>/..., or with ?ns=<registry>, or set --default-registry`,
-  )
-}
-
-function noEndpoint(): OciError {
-  return new OciError(
-    'UNSUPPORTED',
-    'no such endpoint; a mirror has /v2/, /v2/<name>/manifests/<tag or digest> and /v2/<name>/blobs/<digest>',
-    { status: 404 },
   )
 }

@@ -30,7 +30,7 @@ async function bytesOf(response: Response): Promise<Buffer> {
   return Buffer.from(await response.arrayBuffer())
 }
 
-async function errorsOf(response: Response): Promise<{ code: string; message: string; detail?: unknown }[]> {
+async function errorsOf(response: Response): Promise<{ code: string; message: string }[]> {
   assert.equal(response.headers.get('content-type'), 'application/json')
   const text = await response.text()
   assert.equal(response.headers.get('content-length'), String(Buffer.byteLength(text)))
@@ -340,7 +340,6 @@ test('registry door: content that nobody has is a 404 in the form of the spec', 
       const [error] = await errorsOf(response)
       assert.equal(error?.code, code)
       assert.ok(error?.message.includes(what) && error.message.includes('docker.io/team/app'), error?.message)
-      assert.deepEqual(error?.detail, { name: 'docker.io/team/app' })
     }
     assert.ok(lines.every(({ level }) => level === 'debug'))
   })
@@ -385,7 +384,6 @@ test('registry door: endpoints that it does not have are UNSUPPORTED', async () 
       '/v2/team/app/tags/list',
       '/v2/_catalog',
       `/v2/team/app/referrers/${ABSENT}`,
-      '/v2/team/app/blobs/uploads',
       '/v2/team/app/blobs/uploads/1',
       '/v2/team/app',
     ]) {

@@ -22,9 +22,6 @@ test('OciError as JSON is the body of the distribution-spec', () => {
   assert.deepEqual(JSON.parse(JSON.stringify(new OciError('BLOB_UNKNOWN', 'no such blob'))), {
     errors: [{ code: 'BLOB_UNKNOWN', message: 'no such blob' }],
   })
-  assert.deepEqual(JSON.parse(JSON.stringify(new OciError('NAME_INVALID', 'bad', { detail: { name: 'X' } }))), {
-    errors: [{ code: 'NAME_INVALID', message: 'bad', detail: { name: 'X' } }],
-  })
 })
 
 test('OciError keeps its cause out of the body', () => {
