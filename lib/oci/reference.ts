@@ -120,13 +120,8 @@ export function parseRepository(name: string): string {
   if (name.length > REPOSITORY_LIMIT) {
     throw invalidName('repository', name, `${name.length} characters, at most ${REPOSITORY_LIMIT}`)
   }
-  let at = 0
   for (const component of name.split('/')) {
-    if (component === '') throw invalidName('repository', name, `empty component at character ${at}`)
-    if (!REPOSITORY_COMPONENT.test(component)) {
-      throw invalidName('repository', name, `component ${echo(component)} at character ${at}`)
-    }
-    at += component.length + 1
+    if (!REPOSITORY_COMPONENT.test(component)) throw invalidName('repository', name, `component ${echo(component)}`)
   }
   return name
 }
@@ -139,15 +134,9 @@ export function parseRepository(name: string): string {
  */
 export function parseTag(text: string): string {
   if (TAG.test(text) && text.length <= TAG_LIMIT) return text
-  const problem =
-    text.length > TAG_LIMIT
-      ? `${text.length} characters`
-      : text === ''
-        ? 'it is empty'
-        : `character ${echo(text.charAt(badTagCharacter(text)))} at ${badTagCharacter(text)}`
   throw new OciError(
     TAG_INVALID,
-    `invalid tag ${echo(text)}: ${problem}; accepted are 1 to ${TAG_LIMIT} of A-Z a-z 0-9 _ . -, not starting with . or -`,
+    `invalid tag ${echo(text)}; accepted are 1 to ${TAG_LIMIT} of A-Z a-z 0-9 _ . -, not starting with . or -`,
   )
 }
 
@@ -193,10 +182,6 @@ function splitPort(registry: string): { host: string; port: string | undefined }
 
 function isPort(text: string): boolean {
   return /^[0-9]{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= 65535
-}
-
-function badTagCharacter(text: string): number {
-  return /^[.-]/.test(text) ? 0 : text.search(/[^A-Za-z0-9._-]/)
 }
 
 const ACCEPTED = {
