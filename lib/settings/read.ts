@@ -17,10 +17,6 @@ import { isSwarmKey, splitKeys } from './values.ts'
 export interface SettingSources {
   readonly flags: readonly string[]
   readonly environment: Readonly<Record<string, string | undefined>>
-  /** Reads a small text file; throws what `node:fs` throws. */
-  readonly readFile?: (path: string) => string
-  /** Returns the mode of a file (`st_mode`); throws what `node:fs` throws. */
-  readonly modeOf?: (path: string) => number
   /** Whether the command opens the doors (the default). Otherwise it needs no swarm key, and the doors' addresses may clash. */
   readonly opensDoors?: boolean
   /** Whether to read the file with the swarm key, if one is set; by default only if the command opens the doors. */
@@ -44,14 +40,7 @@ export interface CommandLine<Switch extends string> {
  * @throws {ConfigurationError} with all problems: unknown flags, bad values, contradictions
  */
 export function readCommandLine<const Switch extends string>(
-  {
-    flags,
-    environment,
-    readFile = readText,
-    modeOf = permissions,
-    opensDoors = true,
-    readsKey = opensDoors,
-  }: SettingSources,
+  { flags, environment, opensDoors = true, readsKey = opensDoors }: SettingSources,
   switches: Readonly<Record<Switch, unknown>>,
 ): CommandLine<Switch> {
   const problems: string[] = []
@@ -79,8 +68,8 @@ export function readCommandLine<const Switch extends string>(
   } else if (keyFile !== undefined && readsKey) {
     const { text: path, origin } = keyFile
     try {
-      settings['swarm-key'] = read('swarm-key', { text: readFile(path).trim(), origin })
-      if ((modeOf(path) & READABLE_BY_OTHERS) !== 0)
+      settings['swarm-key'] = read('swarm-key', { text: readFileSync(path, 'utf8').trim(), origin })
+      if ((statSync(path).mode & READABLE_BY_OTHERS) !== 0)
         warnings.push(`${origin} ${JSON.stringify(path)}: every user of this machine may read it; use chmod o= on it`)
     } catch (error) {
       problems.push(`${origin} ${JSON.stringify(path)}: ${(error as Error).message}`)
@@ -97,8 +86,7 @@ export function readCommandLine<const Switch extends string>(
   return { settings: settings as Settings, switches: switched, warnings: warnings.map(tellable) }
 }
 
-const readText = (path: string): string => readFileSync(path, 'utf8')
-const permissions = (path: string): number => statSync(path).mode
+/** In a file's mode (`st_mode`). */
 const READABLE_BY_OTHERS = 0o004
 
 /** The text of a setting, and the flag or variable that it came from. */

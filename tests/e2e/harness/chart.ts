@@ -11,8 +11,6 @@ import { readSettings } from '../../fixtures/settings.ts'
 
 export const ROOT = join(import.meta.dirname, '..', '..', '..')
 export const CHART = join(ROOT, 'k8s', 'chart')
-/** As `key` prints it, with the end of the line. */
-export const KEY = `${'a'.repeat(43)}\n`
 /** The node that the manifests are read for. */
 export const NODE = '10.1.2.3'
 
@@ -104,9 +102,7 @@ export function environmentOf({ env = [] }: Container, node = NODE): Record<stri
 }
 
 export function settingsOf(environment: Readonly<Record<string, string>>): Settings {
-  const readFile = (path: string) => {
-    assert.equal(path, '/etc/swarmirror/swarm.key')
-    return KEY
-  }
-  return readSettings({ flags: [], environment, readFile, modeOf: () => 0o400 })
+  const settings = readSettings({ flags: [], environment, readsKey: false })
+  assert.equal(settings['swarm-key-file'], '/etc/swarmirror/swarm.key')
+  return settings
 }

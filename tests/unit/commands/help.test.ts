@@ -48,7 +48,7 @@ test('commandHelp names the flags of a command, the settings that matter to it a
 test('examples of commands are command lines that are accepted', () => {
   for (const { example = '', switches = {}, settings } of COMMANDS) {
     if (settings === undefined) continue
-    const sources = { flags: example.split(' '), environment: {}, readFile: () => '0'.repeat(64), modeOf: () => 0 }
+    const sources = { flags: example.split(' '), environment: {}, readsKey: false }
     assert.deepEqual(
       readCommandLine({ ...sources, opensDoors: !('json' in switches || 'remove' in switches) }, switches).warnings,
       [],

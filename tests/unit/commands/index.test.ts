@@ -20,7 +20,7 @@ test('runCommand key prints a fresh swarm key that is accepted, another one each
   const runs = [await runHere(['key']), await runHere(['key'])]
   for (const { code, stdout, stderr } of runs) {
     assert.deepEqual([code, stderr], [0, ''])
-    const settings = readSettings({ flags: ['--swarm-key', stdout.trimEnd()], environment: {}, readFile: () => '' })
+    const settings = readSettings({ flags: ['--swarm-key', stdout.trimEnd()], environment: {} })
     assert.deepEqual(
       settings['swarm-key']?.map(({ length }) => length),
       [32],

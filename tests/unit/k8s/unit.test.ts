@@ -3,7 +3,6 @@ import { describe, it } from 'node:test'
 import { blockOf, page } from '../../fixtures/readme.ts'
 import { readSettings } from '../../fixtures/settings.ts'
 
-const KEY = 'a'.repeat(43)
 const PROGRAM = '/usr/local/bin/swarmirror'
 /** The most seconds that a mirror takes to stop, for withdrawing and draining: see lib/mirror/mirror.ts. */
 const STOP = 5 + 20
@@ -36,11 +35,8 @@ describe('unit file of the README', () => {
         Object.keys(environment).filter((name) => !name.startsWith('SWARMIRROR_')),
         [],
       )
-      const readFile = (path: string) => {
-        assert.equal(path, '/etc/swarmirror/swarm.key')
-        return KEY
-      }
-      const read = readSettings({ flags: [], environment, readFile, modeOf: () => 0o400 })
+      const read = readSettings({ flags: [], environment, readsKey: false })
+      assert.equal(read['swarm-key-file'], '/etc/swarmirror/swarm.key')
       assert.equal(read.bootstrap?.length, 3)
       assert.equal(read['data-dir'], `/var/lib/${values(unit, 'StateDirectory')[0]}`)
       assert.deepEqual(values(unit, 'ReadWritePaths'), [read['certs-dir']])

@@ -7,7 +7,7 @@ import { ConfigurationError } from '../../../lib/settings/settings.ts'
 const SWITCHES = { remove: 'removes', 'dry-run': 'shows' } as const
 
 function read(flags: readonly string[]) {
-  return readCommandLine({ flags, environment: {}, readFile: () => '', opensDoors: false }, SWITCHES)
+  return readCommandLine({ flags, environment: {}, opensDoors: false }, SWITCHES)
 }
 
 function problemsOf(flags: readonly string[]): readonly string[] {
@@ -62,12 +62,11 @@ test('readCommandLine does not give a flag the value behind a switch', () => {
 })
 
 test('readCommandLine needs no swarm key where no door is opened, and reads its file only where that is wanted', () => {
-  const readFile = () => assert.fail('the key file was read')
   const flags = ['--swarm-key-file', '/none', '--peer-listen', '0.0.0.0:5000']
-  assert.equal(
-    readCommandLine({ flags, environment: {}, readFile, opensDoors: false }, {}).settings.resolve,
-    'fallback',
+  const sources = { flags, environment: {}, opensDoors: false }
+  assert.equal(readCommandLine(sources, {}).settings.resolve, 'fallback')
+  assert.throws(
+    () => readCommandLine({ ...sources, readsKey: true }, {}),
+    /^ConfigurationError: --swarm-key-file "\/none"/,
   )
-  const sources = { flags, environment: {}, readFile: () => '0'.repeat(64), modeOf: () => 0o600, opensDoors: false }
-  assert.deepEqual(readCommandLine({ ...sources, readsKey: true }, {}).settings['swarm-key'], [new Uint8Array(32)])
 })
