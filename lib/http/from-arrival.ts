@@ -25,13 +25,13 @@ export class Followers {
   readonly arrivals: Pick<ContentStore, 'arriving'>
   readonly #places = new Map<Digest, Place[]>()
   readonly #room: () => number
-  readonly #clock: Clock
+  readonly clock: Clock
 
   /** @param room how many can follow a blob at a time */
   constructor(arrivals: Pick<ContentStore, 'arriving'>, room: () => number, clock: Clock = systemClock) {
     this.arrivals = arrivals
     this.#room = room
-    this.#clock = clock
+    this.clock = clock
   }
 
   /** The followers of each digest, by the addresses that they claim. */
@@ -46,7 +46,7 @@ export class Followers {
   follow(digest: Digest, follower: string): Place | undefined {
     const others = (this.#places.get(digest) ?? []).filter((place) => !place.isIdle && place.follower !== follower)
     if (others.length >= this.#room()) return undefined
-    const place = new Place(follower, this.#clock, () => {
+    const place = new Place(follower, this.clock, () => {
       const left = (this.#places.get(digest) ?? []).filter((one) => one !== place)
       if (left.length > 0) this.#places.set(digest, left)
       else this.#places.delete(digest)
@@ -100,7 +100,7 @@ export function fromArrival(followers: Followers): DoorMiddleware {
     const place =
       arrival?.size !== undefined &&
       requested.kind !== 'unsatisfiable' &&
-      (await hasByte(arrival, range?.start ?? 0, request.signal)) &&
+      (await hasByte(arrival, range?.start ?? 0, request.signal, followers.clock)) &&
       followers.follow(digest, follower)
     if (arrival?.size === undefined || !place) {
       arrival?.close()
@@ -128,8 +128,8 @@ export function fromArrival(followers: Followers): DoorMiddleware {
 /**
  * Whether the byte at that offset is there or comes within {@link WAIT}. The first byte may take as long as the follower waits.
  */
-async function hasByte(arrival: Arrival, at: number, signal: AbortSignal): Promise<boolean> {
-  if (at > 0) await bounded(WAIT, signal, (stop) => arrival.grown(at, stop)).catch(() => undefined)
+async function hasByte(arrival: Arrival, at: number, signal: AbortSignal, clock: Clock): Promise<boolean> {
+  if (at > 0) await bounded(WAIT, signal, (stop) => arrival.grown(at, stop), clock).catch(() => undefined)
   return at === 0 || arrival.written > at
 }
 

@@ -191,7 +191,7 @@ export function createSearch(
     const isNew = isFirst && start === 0
     const begunAt = clock.now()
     for (;;) {
-      const state = await bounded(STATE_TIMEOUT, signal, (late) => flight.state(peer, digest, late))
+      const state = await bounded(STATE_TIMEOUT, signal, (late) => flight.state(peer, digest, late), clock)
       if (state?.kind === 'held') return 'held'
       const isAhead = state?.kind === 'arriving' && (isNew || state.written > start)
       if ((isAhead || (state?.kind === 'waiting' && isNew)) && state.size !== undefined) {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Key } from '../../lib/oci/key.ts'
 import { until } from '../../lib/platform/abort.ts'
 import { addressOf } from '../../lib/platform/address.ts'
-import { systemClock } from '../../lib/platform/clock.ts'
+import { type Clock, systemClock } from '../../lib/platform/clock.ts'
 import { ANSWER_TIMEOUT, type Answerer, MAX_MESSAGE, type Members } from '../../lib/swarm/members.ts'
 import { compareDistance } from '../../lib/swarm/node.ts'
 import type { Known, Peer, Router } from '../../lib/swarm/router.ts'
@@ -11,14 +11,16 @@ import type { Known, Peer, Router } from '../../lib/swarm/router.ts'
 export class MemorySwarm {
   readonly #nodes = new Map<string, MemoryNode>()
   readonly #answerTimeout: number
+  readonly #clock: Clock
 
   /** @param answerTimeout milliseconds for which a question waits for an answer */
-  constructor(answerTimeout = ANSWER_TIMEOUT) {
+  constructor(answerTimeout = ANSWER_TIMEOUT, clock = systemClock) {
     this.#answerTimeout = answerTimeout
+    this.#clock = clock
   }
 
   join(self: Peer): MemoryNode {
-    const node = new MemoryNode(this.#nodes, self, this.#answerTimeout)
+    const node = new MemoryNode(this.#nodes, self, this.#answerTimeout, this.#clock)
     this.#nodes.set(addressOf(self), node)
     return node
   }
@@ -32,11 +34,13 @@ export class MemoryNode implements Router, Members {
   isWhole = true
   readonly #nodes: Map<string, MemoryNode>
   readonly #answerTimeout: number
+  readonly #clock: Clock
   #answerer: Answerer | undefined
 
-  constructor(nodes: Map<string, MemoryNode>, self: Peer, answerTimeout: number) {
+  constructor(nodes: Map<string, MemoryNode>, self: Peer, answerTimeout: number, clock: Clock) {
     this.#nodes = nodes
     this.#answerTimeout = answerTimeout
+    this.#clock = clock
     this.self = self
   }
 
@@ -84,7 +88,7 @@ export class MemoryNode implements Router, Members {
     const asked = this.#nodes.get(addressOf(peer))
     const answer = signal.aborted || this.#isClosed ? undefined : asked?.answerTo(question, this.self)
     if (answer !== undefined) return answer
-    await until(systemClock, systemClock.now() + this.#answerTimeout, signal).catch(() => undefined)
+    await until(this.#clock, this.#clock.now() + this.#answerTimeout, signal).catch(() => undefined)
     return undefined
   }
 

@@ -95,8 +95,10 @@ test('peer door sends a follower the range that it asks for, as soon as its firs
 })
 
 test('peer door lets a follower wait a moment for the first byte of its range, and then answers 404', async () => {
-  const { writer, ask, followers } = make()
-  assert.equal((await ask('10.0.0.2:5001', { range: 'bytes=1500-' })).status, 404)
+  const { writer, ask, followers, clock } = make()
+  const late = ask('10.0.0.2:5001', { range: 'bytes=1500-' })
+  await clock.pass(300)
+  assert.equal((await within('an answer', late)).status, 404)
   assert.equal(sizeOf(followers), 0)
   const asked = ask('10.0.0.2:5001', { range: 'bytes=1500-' })
   writer.write(1_600)
