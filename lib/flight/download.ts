@@ -78,6 +78,10 @@ export class Download {
     return [...this.#left.values()].map(({ peer }) => peer).slice(-MOST_NAMED)
   }
 
+  forgetLeft(): void {
+    this.#left.clear()
+  }
+
   follow(parent: Peer): Source {
     this.way = { kind: 'peers', parent }
     this.followed = { at: this.#clock.now(), written: this.arrival?.written ?? 0 }

@@ -282,6 +282,8 @@ export function createNodeFlight(
       const download = downloads.get(digest)
       const latest = clock.now() + VERIFIED_PATIENCE
       if (download?.mustWait !== true) return false
+      // They had nothing, or wrong bytes. The one that verifies content may be among them.
+      download.forgetLeft()
       while (download.mustWait && clock.now() < latest) {
         await until(clock, clock.now() + VERIFIED_INTERVAL, signal)
         await claim(download, signal)

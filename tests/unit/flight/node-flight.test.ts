@@ -294,12 +294,15 @@ test('NodeFlight: nobody follows a node with wrong bytes, and complete content d
   c.flight.missed(digest, false)
   // It is not known who is to blame: another one gets it anew, and who comes then waits for that one.
   assert.equal(await d.pull(), '')
+  // It has just asked that one, which had nothing.
+  d.flight.left(c.self, digest)
   const verified = d.flight.verified(digest, never)
   assert.equal(await c.flight.verified(digest, never), false)
   c.writer().commit()
   c.held.add(key)
   c.member.advertise([key])
   assert.equal(await within('what is verified', verified), true)
+  assert.equal(d.flight.hasLeft(c.self, digest), false)
   assert.equal(await d.pull(), 'holder 3')
 })
 
