@@ -1,4 +1,4 @@
-import { constants } from 'node:fs'
+import { constants, existsSync } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { variableOf } from '../../settings/settings.ts'
@@ -6,6 +6,7 @@ import type { ContainerdClient } from '../client/client.ts'
 import type { ContainerdError } from '../client/error.ts'
 import { isSince, parseVersion, type Version } from '../dialect.ts'
 import { type Fact, isUnreadable, type Rule, rule } from '../rule.ts'
+import { blobPath } from '../store/files.ts'
 
 /** The oldest containerd that is known to work and offers CRI's runtime.v1, through which the probe pulls. */
 const OLDEST: Version = [1, 6, 0]
@@ -63,18 +64,30 @@ export async function lookAtContent(
 ): Promise<ContentPlace> {
   const root = contentRoot ?? (await client.contentRoot(signal))
   if (root === undefined) return { root }
+  const missing = await missingFile(client, root, signal)
   try {
     await access(join(root, 'ingest'), constants.R_OK | constants.X_OK)
-    return { root }
+    return { root, problem: missing }
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    return { root, problem: message, fresh: code === 'ENOENT' && !(await hasContent(client, signal)) }
+    return { root, problem: message, fresh: code === 'ENOENT' && missing === undefined }
   }
 }
 
-async function hasContent(client: Pick<ContainerdClient, 'listContent'>, signal: AbortSignal): Promise<boolean> {
-  for await (const _ of client.listContent(signal)) return true
-  return false
+/** Why this cannot be where containerd's files are: it has content, and no file of it is here. */
+async function missingFile(
+  client: Pick<ContainerdClient, 'listContent'>,
+  root: string,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  let missing: string | undefined
+  for await (const { digest } of client.listContent(signal)) {
+    const path = blobPath(root, digest)
+    // One is enough: others may have just been collected.
+    if (existsSync(path)) return undefined
+    missing ??= `containerd has ${digest}, and ${path} is not there`
+  }
+  return missing
 }
 
 /** The meaning of an error of containerd's socket, and what to do about it. */

@@ -199,7 +199,8 @@ export function createContentFiles(dependencies: {
   }
 }
 
-function blobPath(root: string, digest: Digest): string {
+/** Where containerd keeps the content of a digest, below the root of its content store. */
+export function blobPath(root: string, digest: Digest): string {
   return join(root, 'blobs', algorithmOf(digest), hexOf(digest))
 }
 

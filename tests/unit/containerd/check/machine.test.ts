@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import {
   countImages,
@@ -10,6 +10,7 @@ import {
   type MachineView,
 } from '../../../../lib/containerd/check/machine.ts'
 import { ContainerdError, type ContainerdErrorCode } from '../../../../lib/containerd/client/error.ts'
+import { blobPath } from '../../../../lib/containerd/store/files.ts'
 import { digestOf } from '../../../../lib/oci/make-image.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 
@@ -92,6 +93,15 @@ test('containerd-content says how content is read', () =>
     assert.equal(missing.severity, 'warning')
     assert.match(missing.seen, /through the socket: ENOENT/)
     await mkdir(join(directory, 'ingest'))
+    const empty = await told(saying(directory, 0))
+    assert.deepEqual([empty.severity, empty.seen], ['ok', `content is read from the files in ${directory}`])
+    // The root of another containerd, or of this one before something was mounted over it.
+    const foreign = await told(saying('/elsewhere'), directory)
+    assert.equal(foreign.severity, 'warning')
+    const first = blobPath(directory, digestOf(new Uint8Array([0])))
+    assert.match(foreign.seen, new RegExp(`through the socket: containerd has .*, and ${first} is not there`))
+    await mkdir(dirname(first), { recursive: true })
+    await writeFile(first, '')
     const there = await told(saying('/elsewhere'), directory)
     assert.deepEqual([there.severity, there.seen], ['ok', `content is read from the files in ${directory}`])
   }))
