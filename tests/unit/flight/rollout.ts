@@ -58,7 +58,7 @@ const [ROUND_TRIP, FAR] = [1, 20]
 /** Milliseconds until the first byte from a slow registry. */
 const SLOW = 4_000
 /** Bytes that come at a time. */
-const BLOCK = 64 * 1024
+export const BLOCK = 64 * 1024
 /** How often containerd opens a body again without progress. */
 const MOST_VAIN = 3
 const BASE = '/v2/team/app'
