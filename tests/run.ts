@@ -8,7 +8,9 @@
  *                                           files: everything with mirrors on Node, pulls and stops also on Deno and Bun. Without
  *                                           --containerd: on the machine's own and on the 2.1 of .ci/containerd-2
  *   node tests/run.ts browser [FILE ...]    the page in headless Chromium, of mirrors on every runtime, driven by Node
- *   node tests/run.ts chaos [FILE ...]      pulls while nodes die, fall silent and break, and a soak; like e2e
+ *   node tests/run.ts chaos [--containerd 1|2] [FILE ...]
+ *                                           pulls while nodes die, fall silent and break, and a soak; driven by Node. On the
+ *                                           machine's own containerd; without files, flights also on the 2.1
  *   node tests/run.ts swarm                 a swarm of many nodes on loopback, with churn, driven by Node, without root
  */
 import { execFileSync, spawn } from 'node:child_process'
@@ -97,6 +99,9 @@ const NOT_ON_2: Readonly<Record<string, string>> = {
   'tests/e2e/flight-tree.test.ts': 'tests what mirrors agree on',
 }
 
+/** What depends on how containerd pulls, of the files that otherwise run on the machine's own containerd only. */
+const CHAOS_ON_2 = ['tests/chaos/flight.test.ts', 'tests/chaos/flight-content.test.ts']
+
 /** The environment in which that containerd comes first in PATH. Fetches it if necessary. */
 function withContainerd(major: string): Record<string, string> {
   if (major === '1') return {}
@@ -184,13 +189,16 @@ if (first === 'swarm') {
     options: { containerd: { type: 'string' } },
     allowPositionals: true,
   })
-  const majors = values.containerd === undefined && first === 'e2e' ? ['1', '2'] : [values.containerd ?? '1']
+  const isOnBoth = first === 'e2e' || (first === 'chaos' && positionals.length === 0)
+  const majors = values.containerd === undefined && isOnBoth ? ['1', '2'] : [values.containerd ?? '1']
   for (const major of majors) {
     const environment = withContainerd(major)
-    const name = `${first} on containerd ${major}`
+    const name = first === 'browser' ? first : `${first} on containerd ${major}`
     if (positionals.length > 0) await e2e(name, positionals, environment)
-    else if (first !== 'e2e') await e2e(first, filesOf(`tests/${first}/**/*.test.ts`), environment)
-    else {
+    else if (first !== 'e2e') {
+      const isPart = major === '2' && values.containerd === undefined
+      await e2e(name, isPart ? CHAOS_ON_2 : filesOf(`tests/${first}/**/*.test.ts`), environment)
+    } else {
       const left = major === '2' ? NOT_ON_2 : {}
       for (const [file, reason] of Object.entries(left)) console.log(`not on containerd ${major}: ${file} ${reason}`)
       const files = filesOf('tests/e2e/**/*.test.ts').filter((file) => !Object.hasOwn(left, file))
