@@ -4,6 +4,7 @@ import type { Key } from '../oci/key.ts'
 import type { ContentTarget } from '../oci/path.ts'
 import { bounded, OVER, onAbort, orAborted, until } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
+import { BoundedMap } from '../platform/bounded-map.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { Answerer, Members } from '../swarm/members.ts'
@@ -14,7 +15,7 @@ import type { Flight, Source, SourceState } from './flight.ts'
 import { ImageLeaders, imageOf } from './image-leaders.ts'
 import { PAIR } from './keeper.ts'
 import { ASK_TIME, askMember, createKeepers, isSame, nameOf } from './keepers.ts'
-import { encode, type Placing, readQuestion } from './message.ts'
+import { encode, MOST_NAMED, type Placing, readQuestion } from './message.ts'
 import type { FlightFigures, FlightMetrics } from './metrics.ts'
 
 export interface FlightDependencies {
@@ -66,6 +67,8 @@ const TURN_PATIENCE = 14_000
 /** The same for verified content, and milliseconds between two questions whether there is any. containerd 2.3 waits 30 s for a head. */
 const VERIFIED_PATIENCE = 20_000
 const VERIFIED_INTERVAL = 300
+/** Milliseconds for which a peer that has not answered counts as dead, unless it answers: a pull has many layers. */
+const SILENT_LIFE = 5_000
 /** Milliseconds to give {@link Flight.sources} beyond those for a lookup. */
 export const CLAIM_TIME = ARRIVAL_PATIENCE + ASK_TIME + LEADER_LOOKS * LEADER_INTERVAL
 
@@ -81,6 +84,8 @@ export function createNodeFlight(
   { lookupTimeout, gives: mayGive }: FlightOptions,
 ) {
   const closing = new AbortController()
+  /** By address, peers that have not answered, and until when keepers are asked not to name them for anything. */
+  const silent = new BoundedMap<{ readonly peer: Peer; readonly until: number }>(MOST_NAMED)
   const leaders = new ImageLeaders(clock)
   const keepers = createKeepers({ members, router, self, clock: patientClock, onReleased: release })
   const downloads = createDownloads({
@@ -133,7 +138,10 @@ export function createNodeFlight(
     if (mayGive && downloads.areSeen === undefined) await within(clock, ARRIVAL_PATIENCE, found.promise)
     const gives = mayGive && (downloads.areSeen ?? false)
     const leads = !isLed(download)
-    const question = { kind: 'ask', digest, gives, leads, resumes: download.hasBegun, not: download.left } as const
+    const now = clock.now()
+    const dead = [...silent.values()].flatMap(({ peer, until }) => (until > now ? peer : []))
+    const not = [...dead, ...download.left].slice(-MOST_NAMED)
+    const question = { kind: 'ask', digest, gives, leads, resumes: download.hasBegun, not } as const
     const placing = await keepers.ask(question, signal)
     download.isClaimed ||= placing !== undefined && gives && (leads || nameOf(placing) !== 'lead')
     if (signal.aborted) return undefined
@@ -228,6 +236,9 @@ export function createNodeFlight(
     async state(peer: Peer, digest: Digest, signal: AbortSignal): Promise<SourceState | undefined> {
       for (let looks = 1; ; looks++) {
         const answer = await askMember(members, peer, { kind: 'state', digest }, signal)
+        const isLate = !signal.aborted || (signal.reason as Error).name === 'TimeoutError'
+        if (answer !== undefined) silent.delete(addressOf(peer))
+        else if (isLate) silent.set(addressOf(peer), { peer, until: clock.now() + SILENT_LIFE })
         const download = downloads.get(digest)
         if (download?.isReleased === true) return { kind: 'gone' }
         if (download !== undefined) {

@@ -606,6 +606,28 @@ test('NodeFlight: a client that writes nothing is sent upstream, and nobody is s
   assert.equal(await b.pull(), '')
 })
 
+test('NodeFlight: a peer that does not answer is followed for nothing else, until it answers', async () => {
+  const join = scene()
+  const nodes = Array.from({ length: 7 }, () => join())
+  const [second = assert.fail(), third = assert.fail()] = others
+  const keys = [content, second, third].map(({ descriptor }) => digestKey(descriptor.digest))
+  const isKeeper = ({ member, self }: (typeof nodes)[number]) =>
+    keys.some((one) => member.closest(one, 2).some(({ port }) => port === self.port))
+  const [leader, follower] = nodes.filter((node) => !isKeeper(node))
+  assert.ok(leader && follower)
+  for (const one of [content, second, third]) {
+    assert.equal(await leader.pull(one), '')
+    leader.flight.missed(one.descriptor.digest, true)
+  }
+  assert.equal(await follower.pull(), `parent ${leader.self.port}`)
+  leader.member.answer(() => undefined)
+  assert.equal(await follower.flight.state(leader.self, digest, AbortSignal.timeout(50)), undefined)
+  assert.equal(await follower.pull(second), '')
+  leader.member.answer(leader.flight.answerTo)
+  assert.equal((await follower.flight.state(leader.self, digest, never))?.kind, 'arriving')
+  assert.equal(await follower.pull(third), `parent ${leader.self.port}`)
+})
+
 test('NodeFlight: a keeper that does not answer costs its patience once, and the second one answers', async () => {
   const join = scene()
   const nodes = Array.from({ length: 6 }, () => join())
