@@ -1,7 +1,7 @@
 import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import { BoundedMap } from '../platform/bounded-map.ts'
-import { type TlsSession, tellsItsEnd } from '../platform/socket-source.ts'
+import type { TlsSession } from '../platform/socket-source.ts'
 import type { Peer } from '../swarm/router.ts'
 import { PeerError } from './error.ts'
 import { peerErrorOf } from './http1/body.ts'
@@ -123,11 +123,7 @@ export class PeerClient {
   }
 
   #keep(connection: Connection, address: string): void {
-    const { tls, idleTimeout = IDLE_TIMEOUT } = this.#options
-    if (!tellsItsEnd({ tls })) {
-      connection.destroy()
-      return
-    }
+    const { idleTimeout = IDLE_TIMEOUT } = this.#options
     const timer = setTimeout(() => connection.destroy(), idleTimeout)
     this.#idle.push({ connection, address, timer })
     const ofPeer = this.#idle.filter((idle) => idle.address === address)

@@ -32,14 +32,6 @@ export interface TlsSession {
 const CHUNK = 128 * 1024
 
 /**
- * Whether an idle connection reports that the other side has ended it. Under TLS on Deno 2.9 one in a hundred does not (no
- * `end`, no `close`, no error, and no answer to further writes), so a request on it would hang.
- */
-export function tellsItsEnd(address: Pick<SocketAddress, 'tls'>): boolean {
-  return address.tls === undefined || runtimeName !== 'deno'
-}
-
-/**
  * The bytes that come over a TCP or TLS connection to a server, with back-pressure that reaches the kernel: at most one read is
  * ahead of the reader.
  *
