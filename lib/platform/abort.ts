@@ -17,8 +17,8 @@ export function onAbort(signal: AbortSignal, run: () => void): Disposable {
 }
 
 /**
- * Runs work with a signal that also aborts after `time` milliseconds. The timer ends with the work; the timer of
- * `AbortSignal.timeout` would keep a Deno process alive until it fires.
+ * Runs work with a signal that also aborts after `time` milliseconds. The timer ends with the work; that of
+ * `AbortSignal.timeout` would go on until it fires.
  */
 export async function bounded<T>(
   time: number,

@@ -84,7 +84,10 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
   }
 }
 
-/** Listens with Bun's own sockets, which take half the processor time of `node:net` on Bun. */
+/**
+ * Listens with Bun's own sockets. `node:net` takes as much processor time on Bun 1.4.5, but more memory: it copies what the
+ * system does not take at once, so that 400 slow readers take a quarter to a half more.
+ */
 function listenOnBun(server: HttpServer): Listening {
   const { options, connections } = server
   const { tls } = options

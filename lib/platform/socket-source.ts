@@ -105,7 +105,7 @@ export class SocketSource implements ByteSource {
   #connect({ host, port, tls, session = {} }: SocketAddress): Socket {
     // On Node and Deno, reading into the same buffer again and again takes half the memory of `data` events (64 and 71 MiB
     // against 130 and 165 with 50 slow readers) and half the time. It cannot be used under TLS, where Node overwrites records
-    // that are still held, nor on Bun, which copies out of a larger chunk.
+    // that are still held, nor on Bun 1.4.5, where it fails with ENOBUFS.
     const plain = { host, port, noDelay: true }
     if (tls === undefined && runtimeName !== 'bun') {
       const buffer = Buffer.allocUnsafeSlow(CHUNK)

@@ -29,10 +29,7 @@ export const nodeBackend: DatagramBackend = {
 class NodeDatagramSocket implements DatagramSocket {
   readonly port: number
   readonly #socket: dgram.Socket
-  /**
-   * How many datagrams the system has not taken yet. On Deno, a socket that is closed before that drops them, and never reports
-   * that it is closed.
-   */
+  /** How many datagrams the system has not taken yet. On Deno 2.9, a socket that is closed before that drops them. */
   #pending = 0
   #closed = false
 
