@@ -101,91 +101,18 @@ for (const [node, source] of [
     })
 
     const { size } = layer
-    for (const [range, start, end] of [
-      ['bytes=0-0', 0, 0],
-      ['bytes=100-4099', 100, 4099],
-      [`bytes=${size - 10}-`, size - 10, size - 1],
-      ['bytes=-7', size - 7, size - 1],
-      [`bytes=5-${size * 2}`, 5, size - 1],
-    ] as const) {
-      test(`curl gets the part ${range}`, async () => {
-        const got = await node.curl(blob, { headers: { range } })
-        assert.equal(got.status, 206)
-        assert.equal(got.headers.get('content-range'), `bytes ${start}-${end}/${size}`)
-        assert.equal(got.headers.get('content-length'), String(end - start + 1))
-        assert.deepEqual(got.body, content.subarray(start, end + 1))
-      })
-    }
-
-    test('curl gets the whole blob when it asks for several parts, or for a part of other content', async () => {
-      const others: Record<string, string>[] = [
-        { range: 'bytes=0-1,5-6' },
-        { range: 'bytes=0-1', 'if-range': '"sha256:other"' },
-      ]
-      for (const headers of others) {
-        const got = await node.curl(blob, { headers })
-        assert.equal(got.status, 200)
-        assert.equal(sha256(got.body), layer.digest)
-      }
+    test('curl gets the part of a blob that it asks for', async () => {
+      const got = await node.curl(blob, { headers: { range: 'bytes=100-4099' } })
+      assert.equal(got.status, 206)
+      assert.equal(got.headers.get('content-range'), `bytes 100-4099/${size}`)
+      assert.equal(got.headers.get('content-length'), '4000')
+      assert.deepEqual(got.body, content.subarray(100, 4100))
     })
 
     test('curl gets 416 for a part beyond the end', async () => {
       const got = await node.curl(blob, { headers: { range: `bytes=${size}-` } })
       assert.equal(got.status, 416)
       assert.equal(got.headers.get('content-range'), `bytes */${size}`)
-    })
-
-    test('curl never gets an encoded body', async () => {
-      for (const path of [blob, manifestPath(image)]) {
-        const got = await node.curl(path, { headers: { 'accept-encoding': 'zstd, gzip, deflate, br' } })
-        assert.equal(got.status, 200)
-        assert.equal(got.headers.get('content-encoding'), null)
-      }
-    })
-
-    test('curl gets errors as the distribution-spec defines them', async () => {
-      const absent = `sha256:${'0'.repeat(64)}`
-      const cases = [
-        ['GET', blobPath(image, absent), 404, 'BLOB_UNKNOWN'],
-        ['GET', manifestPath(image, absent), 404, 'MANIFEST_UNKNOWN'],
-        ['GET', manifestPath(image, 'no-such-tag'), 404, 'MANIFEST_UNKNOWN'],
-        ['GET', '/v2/team/app/manifests/v1', 404, 'NAME_UNKNOWN'],
-        ['GET', blobPath(image, image.target.digest), 404, 'BLOB_UNKNOWN'],
-        ['GET', manifestPath(image, layer.digest), 404, 'MANIFEST_UNKNOWN'],
-        ['GET', blobPath(image, 'sha256:short'), 400, 'DIGEST_INVALID'],
-        ['GET', '/v2/UPPER/manifests/v1', 400, 'NAME_INVALID'],
-        ['GET', '/v2/team%2fapp/manifests/v1', 400, 'NAME_INVALID'],
-        ['PUT', manifestPath(image, 'v2'), 405, 'UNSUPPORTED'],
-        ['DELETE', blob, 405, 'UNSUPPORTED'],
-        ['POST', '/v2/team/app/blobs/uploads/', 405, 'UNSUPPORTED'],
-      ] as const
-      for (const [method, path, status, code] of cases) {
-        const got = await node.curl(path, { method })
-        assert.equal(got.status, status, `${method} ${path}`)
-        assert.equal(JSON.parse(got.body.toString()).errors[0].code, code, `${method} ${path}`)
-        assert.match(got.headers.get('content-type') ?? '', /^application\/json/)
-      }
-    })
-
-    test('curl gets a 4xx for hostile paths', async () => {
-      const paths = [
-        '/../../etc/passwd',
-        '/v2/team/../../etc/manifests/v1',
-        '/v2/team/%2e%2e/app/manifests/v1',
-        '/v2/team/app/manifests/..%2f..%2fetc%2fpasswd',
-        `/v2/team/app/blobs/sha256:${'../'.repeat(21)}x`,
-        `/v2/${'a/'.repeat(500)}app/manifests/v1`,
-        '/v2/team/app/manifests/v1%00',
-        `/v2/team/app/manifests/v1?ns=${encodeURIComponent('../../etc')}`,
-      ]
-      for (const path of paths) {
-        const { status } = await node.curl(path)
-        assert.ok(status >= 400 && status < 500, `${status} for ${path}`)
-      }
-    })
-
-    test('curl gets the base endpoint', async () => {
-      assert.equal((await node.curl('/v2/')).status, 200)
     })
   })
 }
