@@ -58,7 +58,7 @@ export async function lookAtCertsDirectory(path: string, hostsCommand: string) {
 }
 
 export async function lookAtContent(
-  client: Pick<ContainerdClient, 'contentRoot' | 'listContent'>,
+  client: Pick<ContainerdClient, 'contentRoot' | 'contentInfo' | 'listContent'>,
   contentRoot: string | undefined,
   signal: AbortSignal,
 ): Promise<ContentPlace> {
@@ -76,16 +76,19 @@ export async function lookAtContent(
 
 /** Why this cannot be where containerd's files are: it has content, and no file of it is here. */
 async function missingFile(
-  client: Pick<ContainerdClient, 'listContent'>,
+  client: Pick<ContainerdClient, 'contentInfo' | 'listContent'>,
   root: string,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   let missing: string | undefined
   for await (const { digest } of client.listContent(signal)) {
     const path = blobPath(root, digest)
-    // One is enough: others may have just been collected.
+    // One is enough.
     if (existsSync(path)) return undefined
-    missing ??= `containerd has ${digest}, and ${path} is not there`
+    // It may have been collected since it was listed.
+    if (missing === undefined && (await client.contentInfo(digest, signal)) !== undefined) {
+      missing = `containerd has ${digest}, and ${path} is not there`
+    }
   }
   return missing
 }

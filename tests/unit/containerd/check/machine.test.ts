@@ -78,10 +78,12 @@ test('containerd-too-old reports an old containerd, and no other', async () => {
 
 test('containerd-content says how content is read', () =>
   withTemporaryDirectory(async (directory) => {
-    const saying = (root: string | undefined, content = 1) => ({
+    const info = (at: number) => ({ digest: digestOf(new Uint8Array([at])), size: 1, labels: {} })
+    const saying = (root: string | undefined, content = 1, collected = false) => ({
       contentRoot: async () => root,
+      contentInfo: async () => (collected ? undefined : info(0)),
       async *listContent() {
-        for (let at = 0; at < content; at++) yield { digest: digestOf(new Uint8Array([at])), size: 1, labels: {} }
+        for (let at = 0; at < content; at++) yield info(at)
       },
     })
     const told = async (client: ReturnType<typeof saying>, contentRoot?: string) =>
@@ -95,6 +97,8 @@ test('containerd-content says how content is read', () =>
     await mkdir(join(directory, 'ingest'))
     const empty = await told(saying(directory, 0))
     assert.deepEqual([empty.severity, empty.seen], ['ok', `content is read from the files in ${directory}`])
+    const collected = await told(saying(directory, 1, true))
+    assert.deepEqual(collected, empty, 'what is gone from the list, too, is not missing')
     // The root of another containerd, or of this one before something was mounted over it.
     const foreign = await told(saying('/elsewhere'), directory)
     assert.equal(foreign.severity, 'warning')
