@@ -48,6 +48,8 @@ import {
 
 /** How many times the nodes of an update take turns. */
 const STEPS = 5
+/** Milliseconds that one pull may take: the largest image takes five minutes. */
+const LONGEST_PULL = 600_000
 /**
  * The name under which nodes pull without their mirrors. With one name, `hosts.toml` would change for each way, and every mirror
  * would check its node again in the middle of the pulls.
@@ -133,7 +135,9 @@ async function rollOut(cluster: Cluster, image: PushedImage, pattern: Pattern, w
   const startedAt = performance.now()
   const pulls: number[] = []
   for (const group of groupsOf(nodes, way === 'solo' ? 'one' : pattern)) {
-    pulls.push(...(await Promise.all(group.map((node) => timed(() => node.pull(reference))))))
+    pulls.push(
+      ...(await Promise.all(group.map((node) => timed(() => node.pull(reference, { timeoutMs: LONGEST_PULL }))))),
+    )
   }
   const seconds = (performance.now() - startedAt) / 1000
   const use = processors()
