@@ -82,10 +82,11 @@ export class Download {
     this.#left.clear()
   }
 
-  follow(parent: Peer): Source {
+  /** @param crowd how many other nodes are getting it */
+  follow(parent: Peer, crowd = 0): Source {
     this.way = { kind: 'peers', parent }
     this.followed = { at: this.#clock.now(), written: this.arrival?.written ?? 0 }
-    return { ...parent, isArriving: true }
+    return { ...parent, isArriving: true, ...(crowd > 0 && { crowd }) }
   }
 
   leave(peer: Peer, isRefused: boolean): void {

@@ -37,7 +37,7 @@ const TURN_PATIENCE = 150
  * Milliseconds from the first byte to the message that says so. Small content is complete before that, and then its announcement is
  * enough. Until it comes, the keeper that was asked counts this node as one that is about to begin.
  */
-const BEGUN_PATIENCE = 500
+export const BEGUN_PATIENCE = 500
 /** Milliseconds to wait for the first byte from upstream: containerd writes it together with the first MiB. */
 const FIRST_BYTE_PATIENCE = 3_000
 /** Milliseconds after which a download without a byte is given up: its turn may come late, but not that late. */

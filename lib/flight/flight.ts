@@ -8,6 +8,8 @@ import type { Answer } from './message.ts'
 export interface Source extends Peer {
   /** It does not hold the content yet, but is getting it, and passes its bytes on as they come. */
   readonly isArriving?: true
+  /** How many nodes may be above it, one behind the other, if it has no byte yet; if missing, few. */
+  readonly crowd?: number
 }
 
 /**

@@ -24,7 +24,7 @@ const WRONG_LIFE = 30_000
 /** A node with this many others above it, or more, moves to a place with half as many, if there is one. */
 const DEEP = 4
 /** If more nodes than this are getting a digest, two may follow each: sharing a link then costs less time than so long a line. */
-const LONGEST_CHAIN = 200
+const LONGEST_CHAIN = 300
 export const PAIR = 2
 
 /** How many digests a keeper knows at most; it drops the oldest first. Some 300 images of a dozen layers. */

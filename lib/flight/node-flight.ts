@@ -227,7 +227,7 @@ export function createNodeFlight(
       // This comes last, for when the holders have just removed it.
       if (mayFollow && placing?.parent !== undefined && !signal.aborted) {
         metrics.crowds.observe({}, placing.crowd)
-        yield download.follow(placing.parent)
+        yield download.follow(placing.parent, placing.crowd)
       }
     },
 

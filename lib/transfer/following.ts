@@ -10,6 +10,8 @@ export interface FollowingDependencies {
   /** Asks the peer how far it is; `undefined` if it does not answer. */
   readonly state: (signal: AbortSignal) => Promise<SourceState | undefined>
   readonly clock: Clock
+  /** How many nodes may be above the peer. */
+  readonly crowd?: number | undefined
 }
 
 /** Milliseconds without a byte after which the follower asks the peer how far it is, and milliseconds for the answer. */
@@ -27,8 +29,12 @@ const LONGEST_STANDSTILL = 15_000
  * first.
  */
 const LONGEST_PATIENCE = 25_000
-/** The same for a peer that follows another one and has no byte yet: it may wait for this very node, through others. */
+/**
+ * The same for a peer that follows another one and has no byte yet, and how much longer for each node that may be above it: it
+ * may be at the end of a long line, or wait for this very node, through others.
+ */
 const LONGEST_EMPTY = 5_000
+const LONGEST_HOP = 100
 /** Milliseconds for which bytes that the peer has may take to arrive. After that the way must be broken. */
 const LONGEST_WAY = 5_000
 /**
@@ -46,9 +52,10 @@ export class TurnError extends PeerError {}
  * waits, as long as the peer lives and says that it goes on. Fails with a PeerError if the peer is lost, or ends before its
  * last byte.
  */
-export function following({ open, state, clock }: FollowingDependencies, start: number): ByteSource {
+export function following({ open, state, clock, crowd = 0 }: FollowingDependencies, start: number): ByteSource {
   const stop = new AbortController()
   const { signal } = stop
+  const empty = Math.min(LONGEST_EMPTY + crowd * LONGEST_HOP, LONGEST_PATIENCE)
   const opened = open(signal)
   // The reader gets the failure from `next`.
   opened.catch(() => undefined)
@@ -83,7 +90,7 @@ export function following({ open, state, clock }: FollowingDependencies, start: 
       return new PeerError(`no byte of what it has within ${LONGEST_WAY} ms`, { failure: 'silent' })
     }
     const isLeader = told.kind === 'arriving' && told.leads
-    const patience = isLeader ? LONGEST_STANDSTILL : written === 0 ? LONGEST_EMPTY : LONGEST_PATIENCE
+    const patience = isLeader ? LONGEST_STANDSTILL : written === 0 ? empty : LONGEST_PATIENCE
     return now - grewAt < patience ? undefined : new PeerError(`it has got nothing for ${patience} ms`)
   }
 

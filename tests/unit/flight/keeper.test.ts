@@ -186,13 +186,13 @@ test('a keeper sends two nodes to each if a line of all would be very long', () 
   const keeper = new Keeper(clock)
   const peer = (number: number) => ({ host: `10.0.${number >> 8}.${number & 255}`, port: 5001 })
   const parents = Array.from(
-    { length: 205 },
+    { length: 305 },
     (_, number) =>
       keeper.ask({ digest, gives: true, leads: true, resumes: false, not: [] }, peer(number), NOTHING).parent,
   )
   assert.deepEqual(
-    [1, 200, 201, 202, 203, 204].map((number) => parents[number]),
-    [0, 199, 0, 1, 201, 201].map(peer),
+    [1, 300, 301, 302, 303, 304].map((number) => parents[number]),
+    [0, 299, 0, 1, 301, 301].map(peer),
   )
 })
 

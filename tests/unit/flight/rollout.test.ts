@@ -30,6 +30,14 @@ test('nodes that pull an image at once all get it in the time of one, and about 
   assert.ok(average < 1.2, `${average} images`)
 })
 
+test('nodes in a long line wait for their first byte, and nobody leaves the line', async () => {
+  const [nodes, layerSize, link] = [100, 2 * BLOCK, 700]
+  const rollout = { seed: 1, nodes, layers: 1, layerSize, link, upstream: link, isContainerd2: false, faults: [] }
+  const { images, leaves, ms } = await rollOut(rollout)
+  assert.ok(ms > 6_000, 'the last one waits for longer than it would for a node above which are few')
+  assert.deepEqual([leaves, images < 1.1], [0, true])
+})
+
 test('nodes that pull an image at once get it whatever happens to others, and leave nothing open', async () => {
   const hit = fc.record({ ...size, faults: fc.array(fault, { maxLength: 3 }) })
   await fc.assert(

@@ -63,7 +63,7 @@ export const BLOCK = 64 * 1024
 const MOST_VAIN = 3
 const BASE = '/v2/team/app'
 
-/** Lets all nodes pull, and checks that nothing is left when they are done. @returns how many images left the registry, and when all were done */
+/** Lets all nodes pull, and checks that nothing is left when they are done. @returns how many images left the registry, when all were done, and how often a node left its parent */
 export async function rollOut({ seed, nodes: count, layers, layerSize, ...given }: Rollout) {
   const random = createRandom(seed)
   const clock = new VirtualClock()
@@ -287,8 +287,10 @@ export async function rollOut({ seed, nodes: count, layers, layerSize, ...given 
   await clock.run(Promise.all(pulls), 60_000 + 4 * alone)
   const ms = clock.now()
   await clock.pass(20_000)
+  let leaves = 0
   for (const { hangs, dead, bodies, followers, metrics, lines, flight } of all) {
     flight.close()
+    leaves += lines.filter(({ event }) => event === 'parent lost').length
     if (hangs || dead.signal.aborted) continue
     assert.deepEqual([bodies, followers.all], [0, {}])
     assert.match(metrics.render().body, /transfers_running 0$/m)
@@ -297,7 +299,7 @@ export async function rollOut({ seed, nodes: count, layers, layerSize, ...given 
       [],
     )
   }
-  return { images: left / (layers * layerSize), ms }
+  return { images: left / (layers * layerSize), ms, leaves }
 }
 
 /** The places of containerd's downloads. */

@@ -6,7 +6,7 @@ import { following } from '../../../lib/transfer/following.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 
 /** Follows a peer whose bytes and state the test gives, or whose state it never gives. */
-function follow(first: SourceState | undefined, isSilent = false) {
+function follow(first: SourceState | undefined, { isSilent = false, crowd = 0 } = {}) {
   const clock = new ManualClock()
   const parent = { state: first, looks: 0, cancelled: 0 }
   let give = Promise.withResolvers<Uint8Array | undefined>()
@@ -22,7 +22,7 @@ function follow(first: SourceState | undefined, isSilent = false) {
     if (isSilent) await new Promise((resolve) => signal.addEventListener('abort', resolve))
     return parent.state
   }
-  const source = following({ open: async () => body, state, clock }, 0)
+  const source = following({ open: async () => body, state, clock, crowd }, 0)
   let end: unknown
   const wait = () => {
     give = Promise.withResolvers()
@@ -99,17 +99,19 @@ test('following leaves a peer that gives a byte now and then, and counts only th
   assert.equal(parent.looks, 0)
 })
 
-for (const [what, state, from, to] of [
+for (const [what, state, from, to, crowd = 0] of [
   ['has given up', { kind: 'gone' }, 300, 500],
   ['does not answer', undefined, 600, 2_000],
   ['leads, and gets nothing', growing(0), 15_000, 16_000],
   ['follows, and gets nothing at all', growing(0, false), 5_000, 6_000],
+  ['follows below 40 others, and gets nothing at all', growing(0, false), 9_000, 10_000, 40],
+  ['follows below very many others, and gets nothing at all', growing(0, false), 25_000, 26_000, 10_000],
   ['waits for its turn', { kind: 'later' }, 300, 500],
   ['has bytes that do not come', growing(500), 5_000, 6_000],
   ['has all of it, which does not come', { kind: 'held' }, 5_000, 6_000],
 ] as const) {
   test(`following leaves a peer that ${what}`, async () => {
-    const one = follow(state)
+    const one = follow(state, { crowd })
     const next = one.wait()
     const after = (await leftAfter(one, 30_000)) ?? Number.POSITIVE_INFINITY
     assert.ok(from <= after && after <= to, `after ${after} ms`)
@@ -120,7 +122,7 @@ for (const [what, state, from, to] of [
 }
 
 test('following asks a peer that has not answered in time once more, at once', async () => {
-  const one = follow(undefined, true)
+  const one = follow(undefined, { isSilent: true })
   const next = one.wait()
   assert.equal(await leftAfter(one, 10_000), 1_500)
   await assert.rejects(next, PeerError)
