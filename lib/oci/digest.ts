@@ -17,12 +17,18 @@ const HEX_LENGTH: Readonly<Record<string, number>> = { sha256: 64, sha512: 128 }
 /**
  * Reads a digest. Accepts only `sha256:` with 64 and `sha512:` with 128 lower-case hex digits.
  *
- * @throws {OciError} DIGEST_INVALID, with what is accepted
+ * @throws {OciError} DIGEST_INVALID, with what is wrong and what is accepted
  */
 export function parseDigest(text: string): Digest {
-  if (isDigest(text)) return text
-  const accepted = 'accepted are sha256:<64 hex> and sha512:<128 hex>, in lower case'
-  throw new OciError('DIGEST_INVALID', `invalid digest ${echo(text)}; ${accepted}`)
+  const colon = text.indexOf(':')
+  if (colon < 0) throw invalid(text, 'no algorithm before a colon')
+  const algorithm = text.slice(0, colon)
+  const length = Object.hasOwn(HEX_LENGTH, algorithm) ? HEX_LENGTH[algorithm] : undefined
+  if (length === undefined) throw invalid(text, 'unsupported algorithm')
+  const hex = text.slice(colon + 1)
+  if (hex.length !== length) throw invalid(text, `${hex.length} characters after the colon, expected ${length}`)
+  if (!/^[0-9a-f]+$/.test(hex)) throw invalid(text, 'expected lower-case hexadecimal digits after the colon')
+  return text as Digest
 }
 
 /** Whether the text is a digest that {@link parseDigest} accepts. */
@@ -39,4 +45,9 @@ export function algorithmOf(digest: Digest): string {
 /** The hexadecimal part. */
 export function hexOf(digest: Digest): string {
   return digest.slice(digest.indexOf(':') + 1)
+}
+
+function invalid(text: string, problem: string): OciError {
+  const accepted = 'accepted are sha256:<64 hex> and sha512:<128 hex>'
+  return new OciError('DIGEST_INVALID', `invalid digest ${echo(text)}: ${problem}; ${accepted}`)
 }

@@ -18,13 +18,14 @@ interface ByDigest {
 }
 
 /** Its end tells the endpoint, because `manifests` and `blobs` may also be components of a repository. */
-const CONTENT_PATH = /^\/v2\/(.*)\/(manifests|blobs)\/([^/]*)$/s
+const CONTENT_PATH = /^\/v2\/(.*)\/(manifests|blobs)\/([^/]*)$/
+/** Characters that no registry, repository, tag or digest has. */
+const FOREIGN = /[^A-Za-z0-9._:/[\]-]/
 
 /**
  * Reads the path of a request from the request line, undecoded and without the query. Only colons (of a digest or a port) may
  * be percent-encoded, as some clients do. No other character needs it, so any other encoding is refused and never decoded:
- * `%2e`, `%2f`, `%5c` and `%00` have no effect, because no registry, repository, tag or digest has a `%`. The grammar of
- * repositories refuses empty components and `..`.
+ * `%2e`, `%2f`, `%5c` and `%00` have no effect. The grammar of repositories refuses empty components and `..`.
  *
  * @param ns the query's `ns`, in which containerd names the registry. Without it, a first component with a dot, a colon or
  *   `localhost` is the registry, and not part of the repository.
@@ -38,7 +39,16 @@ export function parseRequestPath(
   ns: string | undefined,
   defaultRegistry?: string | undefined,
 ): ContentTarget | undefined {
-  const [, full, kind, argument = ''] = CONTENT_PATH.exec(pathname.replace(/%3a/gi, ':')) ?? []
+  const path = pathname.replace(/%3a/gi, ':')
+  const at = path.search(FOREIGN)
+  if (at >= 0) {
+    const character = JSON.stringify(path.charAt(at))
+    throw new OciError(
+      'NAME_INVALID',
+      `invalid path: character ${character} at ${at}; accepted are A-Z a-z 0-9 . _ - : [ ] and /, without percent-encoding`,
+    )
+  }
+  const [, full, kind, argument = ''] = CONTENT_PATH.exec(path) ?? []
   if (full === undefined) return undefined
   const { isNamed, ...name } = locateNamed(full, ns, defaultRegistry)
   if (kind === 'blobs') return { kind: 'blob', ...name, digest: parseDigest(argument) }

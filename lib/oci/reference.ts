@@ -93,10 +93,20 @@ export function formatReference(reference: Reference): string {
 export function parseRegistry(text: string): string {
   const registry = text.toLowerCase()
   const { host, port } = splitPort(registry)
-  const isHost = host.startsWith('[')
-    ? isIPv6(IN_BRACKETS.exec(host)?.[1] ?? '')
-    : host.length <= HOST_LIMIT && host.split('.').every((label) => HOST_LABEL.test(label))
-  if (!isHost || (port !== undefined && !isPort(port))) throw invalidName('registry', text)
+  if (port !== undefined && !isPort(port)) {
+    throw invalidName('registry', text, `port ${echo(port)} is not a number from 1 to 65535`)
+  }
+  if (host.startsWith('[')) {
+    if (!isIPv6(IN_BRACKETS.exec(host)?.[1] ?? ''))
+      throw invalidName('registry', text, 'not an IPv6 address in brackets')
+    return registry
+  }
+  if (host.length > HOST_LIMIT) {
+    throw invalidName('registry', text, `host of ${host.length} characters, at most ${HOST_LIMIT}`)
+  }
+  for (const label of host.split('.')) {
+    if (!HOST_LABEL.test(label)) throw invalidName('registry', text, `${echo(label)} is not a label of a host name`)
+  }
   return registry === HUB_ALIAS ? DEFAULT_REGISTRY : registry
 }
 
@@ -107,9 +117,18 @@ export function parseRegistry(text: string): string {
  * @throws {OciError} NAME_INVALID
  */
 export function parseRepository(name: string): string {
-  const isShort = name.length <= REPOSITORY_LIMIT
-  if (isShort && name.split('/').every((component) => REPOSITORY_COMPONENT.test(component))) return name
-  throw invalidName('repository', name)
+  if (name.length > REPOSITORY_LIMIT) {
+    throw invalidName('repository', name, `${name.length} characters, at most ${REPOSITORY_LIMIT}`)
+  }
+  let at = 0
+  for (const component of name.split('/')) {
+    if (component === '') throw invalidName('repository', name, `empty component at character ${at}`)
+    if (!REPOSITORY_COMPONENT.test(component)) {
+      throw invalidName('repository', name, `component ${echo(component)} at character ${at}`)
+    }
+    at += component.length + 1
+  }
+  return name
 }
 
 /**
@@ -120,9 +139,15 @@ export function parseRepository(name: string): string {
  */
 export function parseTag(text: string): string {
   if (TAG.test(text) && text.length <= TAG_LIMIT) return text
+  const problem =
+    text.length > TAG_LIMIT
+      ? `${text.length} characters`
+      : text === ''
+        ? 'it is empty'
+        : `character ${echo(text.charAt(badTagCharacter(text)))} at ${badTagCharacter(text)}`
   throw new OciError(
     TAG_INVALID,
-    `invalid tag ${echo(text)}; accepted are 1 to ${TAG_LIMIT} of A-Z a-z 0-9 _ . -, not starting with . or -`,
+    `invalid tag ${echo(text)}: ${problem}; accepted are 1 to ${TAG_LIMIT} of A-Z a-z 0-9 _ . -, not starting with . or -`,
   )
 }
 
@@ -145,7 +170,7 @@ export function locate(registry: string, repository: string): { registry: string
 /** Splits a name into its parts. Checks tag and digest, but not registry and repository. */
 function split(text: string) {
   if (isDigest(text) || BARE_ID.test(text)) {
-    throw invalidName('reference', text)
+    throw invalidName('reference', text, 'an identifier, which names no repository')
   }
   const at = text.indexOf('@')
   const name = at < 0 ? text : text.slice(0, at)
@@ -170,12 +195,16 @@ function isPort(text: string): boolean {
   return /^[0-9]{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= 65535
 }
 
+function badTagCharacter(text: string): number {
+  return /^[.-]/.test(text) ? 0 : text.search(/[^A-Za-z0-9._-]/)
+}
+
 const ACCEPTED = {
-  registry: 'a host name, an IPv4 address or an IPv6 address in brackets, with an optional port from 1 to 65535',
+  registry: 'a host name, an IPv4 address or an IPv6 address in brackets, with an optional port',
   repository: `components of a-z 0-9 with single . or _, __ or hyphens between them, joined by /, at most ${REPOSITORY_LIMIT} characters`,
-  reference: '[registry/]repository[:tag][@digest], and no identifier alone, which names no repository',
+  reference: '[registry/]repository[:tag][@digest]',
 } as const
 
-function invalidName(what: keyof typeof ACCEPTED, text: string): OciError {
-  return new OciError('NAME_INVALID', `invalid ${what} ${echo(text)}; accepted: ${ACCEPTED[what]}`)
+function invalidName(what: keyof typeof ACCEPTED, text: string, problem: string): OciError {
+  return new OciError('NAME_INVALID', `invalid ${what} ${echo(text)}: ${problem}; accepted: ${ACCEPTED[what]}`)
 }

@@ -73,7 +73,6 @@ for (const [pathname, ns] of [
   ['/v2/a/manifests/x\0', undefined],
   ['/v2/a/manifests/x%253A', undefined],
   [`/v2/a/blobs/${SHA.replace(':', '%3A')}%2f`, undefined],
-  ['/v2/a\n/manifests/x', undefined],
   ['/v2/a\\b/manifests/x', undefined],
   ['/v2/a/manifests/x?y', undefined],
   ['/v2/ä/manifests/x', undefined],
@@ -112,6 +111,14 @@ test('parseRequestPath gives a tag no registry that nobody named, but a digest o
     const target = parseRequestPath(`/v2/alpine/${kind}s/${SHA}`, undefined)
     assert.deepEqual([target?.kind, target?.registry, target?.repository], [kind, 'docker.io', 'library/alpine'])
   }
+})
+
+test('parseRequestPath says which character a path may not have', () => {
+  assert.throws(
+    () => parseRequestPath('/v2/a%2Fb/manifests/x', undefined),
+    /character "%" at 5; .* without percent-encoding/,
+  )
+  assert.throws(() => parseRequestPath('/v2/a/manifests/x\0', undefined), /character "\\u0000" at 17/)
 })
 
 test('parseRequestPath finds again what a client asks for, with ns and with the registry in the path', () => {
