@@ -116,7 +116,7 @@ function supplyOf(
   }
 
   /** The bytes from a peer that is still getting them. */
-  const follow = (peer: Source): ByteSource => {
+  const follow = ({ crowd, ...peer }: Source): ByteSource => {
     const span = { start: offset, end }
     parent = peer
     hasFollowed = true
@@ -133,7 +133,7 @@ function supplyOf(
       const isHeld = (await state(signal))?.kind === 'held'
       return (isHeld ? await given(signal) : undefined) ?? Promise.reject(new PieceRefusal())
     }
-    return following({ open, state, clock, crowd: peer.crowd }, offset)
+    return following({ open, state, clock, crowd }, offset)
   }
 
   /** Stops following a peer. It does not count against the peer that it did not get everything. */
