@@ -156,7 +156,7 @@ function supplyOf(
     for (;;) {
       const found = isKnown ? await search.arriving() : await search.candidate()
       if (found === undefined) return undefined
-      const { isArriving, ...peer } = found
+      const { isArriving, crowd: _, ...peer } = found
       const state = isArriving === true ? await search.stateOf(found, offset, isFirst) : 'held'
       if (state === undefined) lost.add(addressOf(peer))
       else {

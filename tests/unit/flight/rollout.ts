@@ -63,7 +63,11 @@ export const BLOCK = 64 * 1024
 const MOST_VAIN = 3
 const BASE = '/v2/team/app'
 
-/** Lets all nodes pull, and checks that nothing is left when they are done. @returns how many images left the registry, when all were done, and how often a node left its parent */
+/**
+ * Lets all nodes pull, and checks that nothing is left when they are done.
+ *
+ * @returns how many images left the registry, after how many milliseconds all were done, and how often a node left its parent
+ */
 export async function rollOut({ seed, nodes: count, layers, layerSize, ...given }: Rollout) {
   const random = createRandom(seed)
   const clock = new VirtualClock()

@@ -73,6 +73,7 @@ for (const [pathname, ns] of [
   ['/v2/a/manifests/x\0', undefined],
   ['/v2/a/manifests/x%253A', undefined],
   [`/v2/a/blobs/${SHA.replace(':', '%3A')}%2f`, undefined],
+  ['/v2/a\n/manifests/x', undefined],
   ['/v2/a\\b/manifests/x', undefined],
   ['/v2/a/manifests/x?y', undefined],
   ['/v2/ä/manifests/x', undefined],
