@@ -14,7 +14,17 @@
  *   node tests/run.ts swarm                 a swarm of many nodes on loopback, with churn, driven by Node, without root
  */
 import { execFileSync, spawn } from 'node:child_process'
-import { closeSync, globSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import process from 'node:process'
@@ -144,16 +154,25 @@ async function run(
   }
 }
 
+/** The output of what failed. It comes last, because what people see of a long log is its end. */
+const failedLogs: string[] = []
+
 /** Like {@link run}, but shows the output when the command is over, because others run at the same time. */
-async function runLogged(...[command, minutes, environment]: Parameters<typeof run>): Promise<boolean> {
+async function runLogged(name: string, ...[command, minutes, environment]: Parameters<typeof run>): Promise<boolean> {
   const log = join(mkdtempSync(join(tmpdir(), 'swarmirror-tests-')), 'log')
   const output = openSync(log, 'w')
+  writeSync(output, `\n== ${name}\n`)
   const passed = await run(command, minutes, environment, output)
   closeSync(output)
-  console.log(`\n== ${command.slice(-1)}`)
+  if (passed) show(log)
+  else failedLogs.push(log)
+  return passed
+}
+
+/** Shows the output of a command, and removes its file. */
+function show(log: string): void {
   process.stdout.write(readFileSync(log))
   rmSync(dirname(log), { recursive: true })
-  return passed
 }
 
 /** Takes two cores for minutes, so it runs alone and only once, with its nodes on Node and Bun. */
@@ -177,7 +196,7 @@ if (first === 'swarm') {
         const command = onNode([file])
         const passed = await (lanes === 1
           ? run(command, FILE_MINUTES, environment)
-          : runLogged(command, FILE_MINUTES, environment))
+          : runLogged(file, command, FILE_MINUTES, environment))
         if (!passed) failed.push(file)
       }
     }
@@ -212,24 +231,28 @@ if (first === 'swarm') {
   const groups = first === undefined ? [['node', 'deno', 'bun']] : [first, ...rest].map((name) => [name])
   const files = filesOf('tests/{unit,process,swarm,attacks}/**/*.test.ts').filter((file) => file !== SIMULATION)
   for (const names of groups) {
-    const running = names.map((name, index) => {
+    const running = names.map((name) => {
       const runner = RUNNERS[name]
       if (runner === undefined)
         throw new Error(
           `unknown runtime ${name}; accepted are ${Object.keys(RUNNERS).join(', ')}, unit, e2e, browser, chaos or swarm`,
         )
-      // The first one shows its output at once, the others when they are over.
-      console.log(`\n== tests on ${name}`)
+      console.log(`\n== tests on ${name}${names.length === 1 ? '' : '; they show their output when they are over'}`)
       // Tests check that they leave nothing there, and must not see what others are about to remove.
       const directory = mkdtempSync(join(tmpdir(), `swarmirror-${name}-`))
       const TMPDIR = join(directory, 'tmp')
       mkdirSync(TMPDIR)
-      const passed = (index === 0 ? run : runLogged)(runner(files, directory), SUITE_MINUTES, { TMPDIR })
+      const command = runner(files, directory)
+      const passed =
+        names.length === 1
+          ? run(command, SUITE_MINUTES, { TMPDIR })
+          : runLogged(`tests on ${name}`, command, SUITE_MINUTES, { TMPDIR })
       return { name, passed: passed.finally(() => rmSync(directory, { recursive: true, force: true })) }
     })
     for (const { name, passed } of running) results.push({ name, passed: await passed })
   }
 }
+failedLogs.forEach(show)
 console.log('')
 for (const { name, passed } of results) console.log(`== ${name}: ${passed ? 'passed' : 'FAILED'}`)
 if (results.some(({ passed }) => !passed)) process.exitCode = 1

@@ -1,5 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import { OVER } from './abort.ts'
+import { type Clock, systemClock } from './clock.ts'
 
 /** A TCP or TLS connection that a server has accepted. */
 export interface Wire {
@@ -32,21 +33,23 @@ export class Client {
   stalled: string | undefined
   readonly #wire: Wire
   readonly #writeTimeout: number
+  readonly #clock: Clock
   readonly #leaving = new AbortController()
   readonly #done = Promise.withResolvers<void>()
   /** The head, which goes out together with the next bytes. */
   #head = Buffer.alloc(0)
-  /** When the write under way began, in milliseconds of the monotonic clock, and what ends the wait for it. */
+  /** When the write under way began, and what ends the wait for it. */
   #since: number | undefined
   #wake: (() => void) | undefined
-  #timer: ReturnType<typeof setTimeout> | undefined
+  #cancelTimer: (() => void) | undefined
 
   /** @param writeTimeout milliseconds in which the client must take a chunk, or its connection is ended */
-  constructor(wire: Wire, method: string, keepAlive: boolean, writeTimeout = WRITE_TIMEOUT) {
+  constructor(wire: Wire, method: string, keepAlive: boolean, writeTimeout = WRITE_TIMEOUT, clock = systemClock) {
     this.#wire = wire
     this.method = method
     this.keepAlive = keepAlive
     this.#writeTimeout = writeTimeout
+    this.#clock = clock
   }
 
   /** Aborts when the client leaves. */
@@ -78,8 +81,8 @@ export class Client {
   /** Writes a chunk, and waits until its memory may be used again or the client leaves. */
   async write(chunk: Uint8Array): Promise<void> {
     if (this.gone) return
-    this.#since = performance.now()
-    this.#timer ??= setTimeout(this.#look, this.#writeTimeout)
+    this.#since = this.#clock.now()
+    this.#cancelTimer ??= this.#clock.after(this.#writeTimeout, this.#look)
     await new Promise<void>((resolve) => {
       this.#wake = resolve
       this.#write(chunk, resolve)
@@ -90,7 +93,7 @@ export class Client {
 
   /** Ends the response, which is complete. */
   end(): void {
-    clearTimeout(this.#timer)
+    this.#cancelTimer?.()
     if (this.#head.length === 0) this.#done.resolve()
     else this.#write(Buffer.alloc(0), this.#done.resolve)
   }
@@ -103,7 +106,7 @@ export class Client {
 
   /** Call this when the connection has ended. */
   left(): void {
-    clearTimeout(this.#timer)
+    this.#cancelTimer?.()
     this.#leaving.abort(OVER)
     this.#wake?.()
     this.#done.resolve()
@@ -123,9 +126,9 @@ export class Client {
 
   /** One timer for the whole body, restarted for the time that is left: a timer for each chunk would cost more. */
   readonly #look = (): void => {
-    const waited = this.#since === undefined ? 0 : performance.now() - this.#since
+    const waited = this.#since === undefined ? 0 : this.#clock.now() - this.#since
     if (waited < this.#writeTimeout) {
-      this.#timer = setTimeout(this.#look, this.#writeTimeout - waited)
+      this.#cancelTimer = this.#clock.after(this.#writeTimeout - waited, this.#look)
       return
     }
     this.stalled = `the client took nothing within ${this.#writeTimeout} ms`
