@@ -54,16 +54,21 @@ export function createDirectoryWatcher(
      * Watches exactly these directories from now on, as far as they exist. A directory that has replaced another of the same
      * name is watched anew.
      *
+     * @returns the directories that were not watched before
      * @throws the file system's error for a directory
      */
-    async cover(paths: readonly string[]): Promise<void> {
+    async cover(paths: readonly string[]): Promise<string[]> {
       for (const path of watched.keys()) if (!paths.includes(path)) drop(path)
+      const added: string[] = []
       for (const path of paths) {
         const identity = await identityOf(path)
         if (watched.get(path)?.identity === identity) continue
         drop(path)
-        if (identity !== undefined && !closed) add(path, identity)
+        if (identity === undefined || closed) continue
+        add(path, identity)
+        added.push(path)
       }
+      return added
     },
     /** Whether a directory is watched now. */
     watches: (path: string): boolean => watched.has(path),

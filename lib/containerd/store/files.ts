@@ -14,8 +14,8 @@ import { GrowingFile } from './growing-file.ts'
  */
 const INGEST_DELAYS: readonly number[] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096]
 
-/** The places of content in containerd's root, during writing and afterwards. */
-const WATCHED = ['ingest', 'blobs/sha256', 'blobs/sha512']
+/** The places of content in containerd's root, during writing and afterwards, below those in which containerd makes them. */
+const WATCHED = ['.', 'ingest', 'blobs', 'blobs/sha256', 'blobs/sha512']
 
 interface Ingest {
   readonly digest: Digest
@@ -59,6 +59,12 @@ export function createContentFiles(dependencies: {
       if (!isScanDue) setImmediate(scan)
       isScanDue = true
     } else if (isDigest(`${parent}:${name}`)) onContent(`${parent}:${name}` as Digest)
+    // Not content, but a place of content.
+    else if (root !== undefined) {
+      watchBelow(root).catch((error: unknown) =>
+        log.debug('containerd content cannot be watched', { directory, error }),
+      )
+    }
   }
 
   function scan(): void {
@@ -81,7 +87,7 @@ export function createContentFiles(dependencies: {
     try {
       return readdirSync(directory)
     } catch (error) {
-      log.debug('ingests of containerd cannot be read', { directory, error })
+      log.debug('directory of containerd cannot be read', { directory, error })
       return []
     }
   }
@@ -108,7 +114,10 @@ export function createContentFiles(dependencies: {
   async function watchBelow(next: string): Promise<void> {
     // containerd makes it at its start, and `blobs` with the first blob.
     await access(join(next, 'ingest'), constants.R_OK | constants.X_OK)
-    await watcher.cover(WATCHED.map((path) => join(next, path)))
+    const added = await watcher.cover(WATCHED.map((path) => join(next, path)))
+    // What is in a place that containerd has made since has come without an event.
+    const places = next === root ? added.filter((path) => path.startsWith(join(next, 'blobs/'))) : []
+    for (const directory of places) for (const name of namesIn(directory)) hear({ directory, name, kind: 'rename' })
   }
 
   return {

@@ -60,6 +60,22 @@ test('files show what a pull writes, whether it began before the first look or a
     for (const arrival of [before, after]) arrival.close()
   }))
 
+test('files report the first content of a containerd that has had none', () =>
+  withFiles(
+    async (files, root, heard) => {
+      await files.check(root)
+      assert.equal(files.areWatched, false)
+      // containerd makes the directory, and moves the file into it before anybody can watch it.
+      mkdirSync(join(root, 'blobs', 'sha256'), { recursive: true })
+      writeFileSync(blobPath(root, digest(1)), 'a')
+      await waitFor('the first', () => heard.includes(digest(1)))
+      assert.equal(files.areWatched, true)
+      writeFileSync(blobPath(root, digest(2)), 'b')
+      await waitFor('the second', () => heard.includes(digest(2)))
+    },
+    ['ingest'],
+  ))
+
 test('files do not show what another namespace writes, or an ingest of an unknown digest', () =>
   withFiles(async (files, root) => {
     await files.check(root)
