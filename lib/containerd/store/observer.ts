@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../observe/log.ts'
 import { Readiness } from '../../observe/readiness.ts'
-import { bounded, onAbort, unlessAborted } from '../../platform/abort.ts'
+import { bounded, onAbort, orAborted } from '../../platform/abort.ts'
 
 /** Times are in milliseconds. */
 const DEFAULTS = {
@@ -39,7 +39,7 @@ export interface ObserverDependencies {
   /** Looks at everything. Returns whether something may have changed. */
   reconcile(signal: AbortSignal): Promise<boolean>
   /** Whether events report every change, also those that containerd does not report. No look then follows a change. */
-  hearsAll?(): boolean
+  hearsAll(): boolean
   readonly log: Logger
   readonly readiness?: Readiness | undefined
 }
@@ -49,17 +49,18 @@ export interface ObserverDependencies {
  * intervals; `isUp` says so.
  */
 export function createObserver(dependencies: ObserverDependencies, options: ObserverOptions = {}) {
-  const { subscribe, reconcile, log, readiness = new Readiness() } = dependencies
-  const { hearsAll = () => false } = dependencies
+  const { subscribe, reconcile, hearsAll, log, readiness = new Readiness() } = dependencies
   const { reconcileInterval, restlessInterval, restlessTime, random, ...waits } = { ...DEFAULTS, ...options }
   const { gatherFirst, gatherMost, retryFirst, retryMost } = waits
   const closing = new AbortController()
   const reached = readiness.wait('containerd has not answered yet')
   let failures = 0
-  /** Resolves when something happens that the last look may have missed. */
+  /** Resolves when something happens that the last look may have missed; `isQuiet` until then. */
   let rung = Promise.withResolvers<true>()
+  let isQuiet = true
   let isSettled = false
   const ring = () => {
+    isQuiet = false
     isSettled = false
     rung.resolve(true)
   }
@@ -97,12 +98,8 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
     })
     let gathering = gatherFirst
     for (let restlessUntil = performance.now() + restlessTime; ; ) {
-      const ringing = Promise.withResolvers<true>()
-      rung = ringing
-      let isQuiet = true
-      void ringing.promise.then(() => {
-        isQuiet = false
-      })
+      rung = Promise.withResolvers()
+      isQuiet = true
       const changed = await reconcile(signal)
       answered()
       const since = performance.now()
@@ -110,20 +107,14 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
       const isCalm = hearsAll() || since >= restlessUntil
       isSettled = isQuiet && isCalm
       const interval = isCalm ? reconcileInterval * (0.9 + random() / 5) : restlessInterval
-      const wasRung = failure !== undefined || (await rungWithin(interval, signal))
+      const ringing = (bound: AbortSignal) => orAborted(rung.promise, bound)
+      const wasRung = failure !== undefined || (await bounded(interval, signal, ringing))
+      signal.throwIfAborted()
       if (failure !== undefined) throw failure.error
       if (wasRung) restlessUntil = performance.now() + restlessTime
       gathering = nextGathering(gathering, performance.now() - since, gatherFirst, gatherMost)
       if (wasRung) await delay(gathering, undefined, { signal })
     }
-  }
-
-  async function rungWithin(time: number, signal: AbortSignal): Promise<boolean> {
-    const waiting = bounded(time, signal, (bound) => unlessAborted(rung.promise, bound))
-    return await waiting.catch(() => {
-      signal.throwIfAborted()
-      return false
-    })
   }
 
   async function run(): Promise<void> {

@@ -1,11 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import {
-  createObserver,
-  nextGathering,
-  type ObserverDependencies,
-  type ObserverOptions,
-} from '../../../../lib/containerd/store/observer.ts'
+import { createObserver, nextGathering, type ObserverOptions } from '../../../../lib/containerd/store/observer.ts'
 import { Readiness } from '../../../../lib/observe/readiness.ts'
 import { createLogRecorder } from '../../../fixtures/log.ts'
 import { waitFor, within } from '../../../fixtures/wait.ts'
@@ -14,14 +9,14 @@ import { waitFor, within } from '../../../fixtures/wait.ts'
 const AGES = 1_000_000
 
 /** Something to observe, for which a test decides every answer. */
-function makeSubject(options: ObserverOptions = {}, more: Pick<ObserverDependencies, 'hearsAll'> = {}) {
+function makeSubject(options: ObserverOptions = {}, hearsAll = () => false) {
   const state = { subscriptions: 0, ended: 0, looks: 0, changedUntil: 0, failure: undefined as Error | undefined }
   let push: (event: 'event' | Error) => void = () => undefined
   const { log, lines } = createLogRecorder()
   const readiness = new Readiness()
   const observer = createObserver(
     {
-      ...{ log, readiness },
+      ...{ log, readiness, hearsAll },
       async subscribe(signal) {
         if (state.failure !== undefined) throw state.failure
         state.subscriptions += 1
@@ -47,7 +42,6 @@ function makeSubject(options: ObserverOptions = {}, more: Pick<ObserverDependenc
           }
         })()
       },
-      ...more,
       async reconcile() {
         state.looks += 1
         if (state.failure !== undefined) throw state.failure
@@ -107,7 +101,7 @@ test('observer looks on for a while after a change if events do not report every
 })
 
 test('observer looks only once if events report every change', async () => {
-  const { state, observer, push } = makeSubject({ restlessInterval: 1, restlessTime: AGES }, { hearsAll: () => true })
+  const { state, observer, push } = makeSubject({ restlessInterval: 1, restlessTime: AGES }, () => true)
   state.changedUntil = 5
   await waitFor('rest', () => observer.isSettled)
   assert.equal(state.looks, 1)
@@ -176,7 +170,7 @@ test('observer.close ends a back-off and a subscription that does not answer', a
   const { log } = createLogRecorder()
   const readiness = new Readiness()
   const silent = createObserver({
-    ...{ log, readiness },
+    ...{ log, readiness, hearsAll: () => false },
     subscribe: (signal) =>
       new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
     reconcile: async () => false,
