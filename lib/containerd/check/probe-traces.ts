@@ -6,7 +6,7 @@ import { bounded } from '../../platform/abort.ts'
 import { unlessMissing } from '../../store/missing.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { CriClient } from '../client/cri.ts'
-import { ContainerdError } from '../client/error.ts'
+import { unless } from '../client/error.ts'
 import { HOSTS_FILE } from '../hosts/look.ts'
 import { isProbeRegistry, probeOfName, probePort } from '../probe-name.ts'
 import { isProbeServed } from './probe-door.ts'
@@ -63,7 +63,7 @@ export async function removeProbe(
   const others = images.filter((image) => targets.has(image.target.digest) && !named.includes(image))
   const [first] = named
   // CRI keeps its own list of all names. Where CRI does not run, there is no such list.
-  if (first !== undefined) await cri.removeImage(first.name, signal).catch(unlessUnsupported)
+  if (first !== undefined) await unless('unsupported', cri.removeImage(first.name, signal))
   for (const { name } of [...others, ...named]) await client.deleteImage(name, signal)
   // The garbage collection might leave it there until something else changes: containerd 1.7 forgets what was removed while a
   // collection was deleting files (its scheduler skips everything older than the end of that collection).
@@ -120,8 +120,4 @@ async function removeHosts(directory: string): Promise<void> {
   if ((await unlessMissing(lstat(directory))) === undefined) return
   await unlessMissing(unlink(join(directory, HOSTS_FILE)))
   await unlessMissing(rmdir(directory))
-}
-
-function unlessUnsupported(error: unknown): void {
-  if (!(error instanceof ContainerdError && error.code === 'unsupported')) throw error
 }

@@ -1,9 +1,9 @@
 import type { Logger } from '../../observe/log.ts'
-import { bounded, unlessAborted } from '../../platform/abort.ts'
+import { bounded, orAborted, unlessAborted } from '../../platform/abort.ts'
 import { hostOf } from '../../settings/settings.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { CriClient } from '../client/cri.ts'
-import { ContainerdError } from '../client/error.ts'
+import { ContainerdError, unless } from '../client/error.ts'
 import { type Fact, isUnreadable, type Unreadable } from '../rule.ts'
 import { makeProbeImage, type ProbeDoor, type ProbeImage, type ProbeRequest } from './probe-door.ts'
 import { type ProbePlaces, REMOVE_TIMEOUT, removeProbe, writeProbeHosts } from './probe-traces.ts'
@@ -78,10 +78,7 @@ export async function runProbe(
   signal: AbortSignal,
 ): Promise<ProbeEvidence> {
   const { client, cri, log, door } = dependencies
-  try {
-    await cri.version(signal)
-  } catch (error) {
-    if (!(error instanceof ContainerdError) || error.code !== 'unsupported') throw error
+  if ((await unless('unsupported', cri.version(signal))) === undefined) {
     return { unreadable: 'containerd runs without its CRI plugin, so nothing can be pulled as the kubelet would' }
   }
   const probe = makeProbeImage(options.address.port)
@@ -100,7 +97,9 @@ export async function runProbe(
       return { ...seen, layer: await layerAfter(client, probe, served.requests, signal) }
     } finally {
       served.withhold()
-      if (!(await endsWithin(END_TIMEOUT, pulling))) cancelling.abort(new Error('the pull of a probe was given up on'))
+      const over = Promise.allSettled([pulling])
+      const ended = await bounded(END_TIMEOUT, undefined, (bound) => orAborted(over, bound))
+      if (ended === undefined) cancelling.abort(new Error('the pull of a probe was given up on'))
     }
   } finally {
     const remove = (bound: AbortSignal) => removeProbe(dependencies, { registry: probe.registry, content }, bound)
@@ -146,17 +145,6 @@ async function pullError(
     await bounded(ALIVE_TIMEOUT, signal, (bound) => cri.version(bound))
     return error instanceof ContainerdError ? error.message : `not done within ${timeout / 1000} s`
   }
-}
-
-/** Whether a pull has ended, in any way, or ends within that many milliseconds. */
-async function endsWithin(time: number, pulling: Promise<void>): Promise<boolean> {
-  const over = Promise.allSettled([pulling])
-  const waited = bounded(time, undefined, (bound) => unlessAborted(over, bound))
-  // This only fails when time is up.
-  return await waited.then(
-    () => true,
-    () => false,
-  )
 }
 
 /**

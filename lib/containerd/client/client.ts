@@ -10,7 +10,7 @@ import { type Descriptor, isDigest } from '../../oci/digest.ts'
 import { isMediaType } from '../../oci/media-type.ts'
 import { contentCalls } from './content.ts'
 import { CRI_NAMESPACE, criCalls } from './cri.ts'
-import { ContainerdError, containerdError, found, numberOf } from './error.ts'
+import { ContainerdError, containerdError, numberOf, unless } from './error.ts'
 import { type ContainerdEvent, decodeEvent, eventFilters, type Topic } from './events.ts'
 import { AUTHORITY, createSession } from './session.ts'
 import { openStream, type ServerStream } from './stream.ts'
@@ -134,7 +134,7 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
     },
 
     async image(name: string, signal: AbortSignal): Promise<ContainerdImage | undefined> {
-      const image = (await found(images.get({ name }, { signal })))?.image
+      const image = (await unless('not-found', images.get({ name }, { signal })))?.image
       return image && imageOf(image)
     },
 
@@ -145,7 +145,7 @@ function clientOf(transport: Transport, namespace: string, stallTimeout: number)
 
     /** Removes a name and the content that nothing else needs. False if there was no such name. */
     async deleteImage(name: string, signal: AbortSignal): Promise<boolean> {
-      return (await found(images.delete({ name, sync: true }, { signal }))) !== undefined
+      return (await unless('not-found', images.delete({ name, sync: true }, { signal }))) !== undefined
     },
 
     /**

@@ -1,7 +1,7 @@
 import { createClient, type Transport } from '@connectrpc/connect'
 import { Content } from '../../../proto/containerd/services/content/v1/content_pb.ts'
 import { type Digest, isDigest } from '../../oci/digest.ts'
-import { found, numberOf } from './error.ts'
+import { numberOf, unless } from './error.ts'
 import { openStream } from './stream.ts'
 
 /** The content store's entry for a digest. */
@@ -22,7 +22,7 @@ export function contentCalls(transport: Transport, stallTimeout: number) {
   return {
     /** `undefined` if the content is not in this namespace, even if its file exists for another one. */
     async contentInfo(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
-      const info = (await found(content.info({ digest }, { signal })))?.info
+      const info = (await unless('not-found', content.info({ digest }, { signal })))?.info
       return info && { digest, size: numberOf(info.size), labels: info.labels }
     },
 
@@ -54,7 +54,7 @@ export function contentCalls(transport: Transport, stallTimeout: number) {
 
     /** Removes content from this namespace, even if something needs it. False if there was none of that digest. */
     async deleteContent(digest: Digest, signal: AbortSignal): Promise<boolean> {
-      return (await found(content.delete({ digest }, { signal }))) !== undefined
+      return (await unless('not-found', content.delete({ digest }, { signal }))) !== undefined
     },
   }
 }

@@ -94,12 +94,12 @@ function causes(error: unknown): Error[] {
   return found
 }
 
-/** The answer of a call; `undefined` if containerd has no such thing. */
-export async function found<T>(answer: Promise<T>): Promise<T | undefined> {
+/** The answer of a call; `undefined` if it fails with that code. */
+export async function unless<T>(code: ContainerdErrorCode, answer: Promise<T>): Promise<T | undefined> {
   try {
     return await answer
   } catch (error) {
-    if (error instanceof ContainerdError && error.code === 'not-found') return undefined
+    if (error instanceof ContainerdError && error.code === code) return undefined
     throw error
   }
 }

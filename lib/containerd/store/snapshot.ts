@@ -5,7 +5,7 @@ import { formatReference, fullReferenceOf, type TaggedReference } from '../../oc
 import { type WalkProblem, walkHeld } from '../../store/walk.ts'
 import type { ContainerdClient, ContainerdImage } from '../client/client.ts'
 import type { ContentInfo } from '../client/content.ts'
-import { ContainerdError } from '../client/error.ts'
+import { unless } from '../client/error.ts'
 
 /** The most bytes of manifests to keep between two snapshots: some 2000 images with an index of several platforms each. */
 const MANIFEST_CACHE_LIMIT = 16 * 1024 * 1024
@@ -126,17 +126,15 @@ export async function readSmall(
   signal: AbortSignal,
 ): Promise<Uint8Array | undefined> {
   const bytes = new Uint8Array(size)
-  let at = 0
-  try {
+  const read = async () => {
+    let at = 0
     for await (const piece of client.readContent(digest, { offset: 0, size }, signal)) {
       bytes.set(piece, at)
       at += piece.length
     }
-  } catch (error) {
-    if (error instanceof ContainerdError && error.code === 'not-found') return undefined
-    throw error
+    return bytes.subarray(0, at)
   }
-  return bytes.subarray(0, at)
+  return await unless('not-found', read())
 }
 
 /** Splits images by the policy, which looks at all names of a target together. */
