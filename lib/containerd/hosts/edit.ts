@@ -1,8 +1,9 @@
 import { isDeepStrictEqual } from 'node:util'
+import { escaped } from '../../observe/log.ts'
 import { isTable, keyPartsOf, parseToml, parseTomlSyntax, type TomlValue, tableAt } from '../../toml/toml.ts'
 import { NEWEST, OLDEST } from '../dialect.ts'
 import { HostsError, isUrl } from './endpoint.ts'
-import { findBlock, type MirrorEntry } from './mirror-entry.ts'
+import type { MirrorEntry } from './mirror-entry.ts'
 import { type HostEntry, readHosts, tablesOf } from './reading.ts'
 
 // Edits happen at places that the parser found, so that comments, order and layout stay as they are. We then read the result again:
@@ -12,14 +13,15 @@ import { type HostEntry, readHosts, tablesOf } from './reading.ts'
  * Puts our block before all hosts of a text without such a block, and before the comments of the first host. Removes a table that
  * somebody wrote by hand for the same URL, since TOML allows only one.
  *
+ * @param isNewFile whether the file is made for the block: then it goes with it
  * @throws {HostsError} if that is impossible
  * @throws {TomlError} if the text is not TOML
  */
-export function putIn(text: string, block: readonly string[], mirror: MirrorEntry): string {
+export function putIn(text: string, mirror: MirrorEntry, isNewFile: boolean): string {
   const others = withoutTables(text, mirror.url)
   refuseEarlierHosts(others)
   const eol = others.includes('\r\n') ? '\r\n' : '\n'
-  const lines = block.join(eol)
+  const lines = makeBlock(mirror, isNewFile).join(eol)
   const at = placeOfFirstHost(others)
   if (at < others.length) return `${others.slice(0, at)}${lines}${eol}${others.slice(at)}`
   return others === '' || others.endsWith('\n') ? `${others}${lines}${eol}` : `${others}${eol}${lines}`
@@ -28,10 +30,10 @@ export function putIn(text: string, block: readonly string[], mirror: MirrorEntr
 /**
  * Removes our block from a text.
  *
- * @returns nothing if there is none
+ * @returns the text without it, and whether the file exists only for the block; nothing if there is none
  * @throws {HostsError} if more than our entry would be lost, or moved to another table
  */
-export function takeOut(text: string): string | undefined {
+export function takeOut(text: string): { readonly rest: string; readonly isNewFile: boolean } | undefined {
   const found = findBlock(text)
   if (found === undefined) return undefined
   const own = parseToml(found.lines.join('\n'))
@@ -44,7 +46,7 @@ export function takeOut(text: string): string | undefined {
       found.line,
     )
   }
-  return found.rest
+  return { rest: found.rest, isNewFile: found.isNewFile }
 }
 
 /**
@@ -143,4 +145,69 @@ function meaning(text: string, hosts: readonly string[], rootKeys: readonly stri
 function withoutLines(value: TomlValue): unknown {
   if (isTable(value)) return new Map([...value].map(([key, entry]) => [key, withoutLines(entry.value)]))
   return Array.isArray(value) ? value.map((entry) => withoutLines(entry.value)) : value
+}
+
+const BEGIN = '# >>> swarmirror hosts'
+const END = '# <<< swarmirror hosts'
+const NEW_FILE = `${BEGIN} (new file)`
+
+/**
+ * Our lines in a hosts.toml, between two comments.
+ *
+ * @param isNewFile whether the file is made for them: then it goes with them
+ */
+function makeBlock(mirror: MirrorEntry, isNewFile: boolean): string[] {
+  return [
+    isNewFile ? NEW_FILE : BEGIN,
+    '# Written by `swarmirror hosts`; `swarmirror hosts --remove` takes out all between these comments.',
+    `[host.${quote(mirror.url)}]`,
+    `  capabilities = [${mirror.capabilities.map(quote).join(', ')}]`,
+    END,
+  ]
+}
+
+/** A TOML basic string: JSON's, but for a few characters that no URL here has. */
+function quote(text: string): string {
+  return escaped(JSON.stringify(text), /[\u007f-\u009f]/g)
+}
+
+/**
+ * Finds our block. A text without the block's comments need not be TOML.
+ *
+ * @returns whether the file exists only for the block, its lines from the first comment to the last, the text without it, and the
+ *   line of its first comment; nothing if there is no block
+ * @throws {HostsError} if only a part of it is there, or there are two
+ * @throws {TomlError} if the text is not TOML
+ */
+function findBlock(text: string) {
+  if (!text.includes(BEGIN) && !text.includes(END)) return undefined
+  const marks = parseTomlSyntax(text)
+    .comments.map(({ range: [start, end], loc }) => ({
+      start,
+      end,
+      text: text.slice(start, end).trimEnd(),
+      line: loc.start.line,
+      ownLine: start === 0 || text[start - 1] === '\n',
+    }))
+    .filter((comment) => comment.text.startsWith(BEGIN) || comment.text.startsWith(END))
+  const [begin, end, third] = marks
+  if (begin === undefined) return undefined
+  const isNewFile = begin.text === NEW_FILE
+  const isBegin = isNewFile || begin.text === BEGIN
+  if (!isBegin || end?.text !== END || third !== undefined || !begin.ownLine || !end.ownLine) {
+    const { line } = begin.text.startsWith(BEGIN) ? (third ?? begin) : begin
+    throw new HostsError(
+      'the comments that enclose the lines of swarmirror must both be there, once, as it wrote them',
+      line,
+    )
+  }
+  const lineEnd = text.indexOf('\n', end.start)
+  const before = text.slice(0, begin.start)
+  return {
+    isNewFile,
+    lines: text.slice(begin.start, end.end).split(/\r?\n/),
+    // A block at the text's end without a line feed brought the line feed before it.
+    rest: lineEnd < 0 ? before.replace(/\r?\n$/, '') : before + text.slice(lineEnd + 1),
+    line: begin.line,
+  }
 }

@@ -1,8 +1,6 @@
-import { escaped } from '../../observe/log.ts'
 import { hostOf, SETTINGS } from '../../settings/settings.ts'
-import { parseTomlSyntax } from '../../toml/toml.ts'
 import { shellWord } from '../rule.ts'
-import { type Endpoint, HostsError, leadsTo } from './endpoint.ts'
+import { type Endpoint, leadsTo } from './endpoint.ts'
 
 /** What a hosts.toml must say about our mirror. */
 export interface MirrorEntry {
@@ -72,69 +70,4 @@ export function hostsCommand(
     value === undefined || value === fallback ? '' : ` ${flag} ${shellWord(value)}`,
   )
   return `${program} hosts${words.join('')}`
-}
-
-const BEGIN = '# >>> swarmirror hosts'
-const END = '# <<< swarmirror hosts'
-const NEW_FILE = `${BEGIN} (new file)`
-
-/**
- * Our lines in a hosts.toml, between two comments.
- *
- * @param isNewFile whether the file is made for them: then it goes with them
- */
-export function makeBlock(mirror: MirrorEntry, isNewFile: boolean): string[] {
-  return [
-    isNewFile ? NEW_FILE : BEGIN,
-    '# Written by `swarmirror hosts`; `swarmirror hosts --remove` takes out all between these comments.',
-    `[host.${quote(mirror.url)}]`,
-    `  capabilities = [${mirror.capabilities.map(quote).join(', ')}]`,
-    END,
-  ]
-}
-
-/** A TOML basic string: JSON's, but for a few characters that no URL here has. */
-function quote(text: string): string {
-  return escaped(JSON.stringify(text), /[\u007f-\u009f]/g)
-}
-
-/**
- * Finds our block. A text without the block's comments need not be TOML.
- *
- * @returns whether the file exists only for the block, its lines from the first comment to the last, the text without it, and the
- *   line of its first comment; nothing if there is no block
- * @throws {HostsError} if only a part of it is there, or there are two
- * @throws {TomlError} if the text is not TOML
- */
-export function findBlock(text: string) {
-  if (!text.includes(BEGIN) && !text.includes(END)) return undefined
-  const marks = parseTomlSyntax(text)
-    .comments.map(({ range: [start, end], loc }) => ({
-      start,
-      end,
-      text: text.slice(start, end).trimEnd(),
-      line: loc.start.line,
-      ownLine: start === 0 || text[start - 1] === '\n',
-    }))
-    .filter((comment) => comment.text.startsWith(BEGIN) || comment.text.startsWith(END))
-  const [begin, end, third] = marks
-  if (begin === undefined) return undefined
-  const isNewFile = begin.text === NEW_FILE
-  const isBegin = isNewFile || begin.text === BEGIN
-  if (!isBegin || end?.text !== END || third !== undefined || !begin.ownLine || !end.ownLine) {
-    const { line } = begin.text.startsWith(BEGIN) ? (third ?? begin) : begin
-    throw new HostsError(
-      'the comments that enclose the lines of swarmirror must both be there, once, as it wrote them',
-      line,
-    )
-  }
-  const lineEnd = text.indexOf('\n', end.start)
-  const before = text.slice(0, begin.start)
-  return {
-    isNewFile,
-    lines: text.slice(begin.start, end.end).split(/\r?\n/),
-    // A block at the text's end without a line feed brought the line feed before it.
-    rest: lineEnd < 0 ? before.replace(/\r?\n$/, '') : before + text.slice(lineEnd + 1),
-    line: begin.line,
-  }
 }

@@ -5,7 +5,7 @@ import { putIn, takeOut, verifyEdit } from './edit.ts'
 import { HostsError, isUrl } from './endpoint.ts'
 import { type HostsFiles, type HostsReader, isRefusal } from './files.ts'
 import { DEFAULT_NAMESPACE, directoriesFor, HOSTS_FILE, type HostsDirectory, lookAt } from './look.ts'
-import { findBlock, type HostsCheck, isRight, makeBlock } from './mirror-entry.ts'
+import { type HostsCheck, isRight } from './mirror-entry.ts'
 import { readHosts } from './reading.ts'
 import { hasCertificates } from './upstream-hosts.ts'
 
@@ -41,15 +41,15 @@ export interface HostsTarget extends Pick<HostsCheck, 'certsDir' | 'mirror'> {
  */
 export async function planWrite(target: HostsTarget, files: HostsFiles): Promise<Plan> {
   const { certsDir, registries } = target
-  const jobs: Job[] = []
+  const plans: FilePlans = new Map()
   for (const registry of registries) {
     let directory = join(certsDir, registry)
     for (const form of directoriesFor(registry, certsDir).reverse()) {
       if ((await files.real(form)) !== undefined) directory = form
     }
-    jobs.push({ directory, plan: () => planFile({ ...target, registry, directory }, files) })
+    plans.set(directory, () => planFile(registry, directory, target, files))
   }
-  return await collect(jobs, files)
+  return await collect(plans, files)
 }
 
 /**
@@ -66,22 +66,19 @@ export async function planRemove(
   const all = listed.filter(({ name, directory }) => directory && !name.startsWith('.'))
   const directories =
     registries?.flatMap((registry) => directoriesFor(registry, certsDir)) ?? all.map(({ name }) => join(certsDir, name))
-  const jobs = directories.sort().map((directory) => ({ directory, plan: () => planFileRemoval(directory, files) }))
-  const plan = await collect(jobs, files)
+  const plans = directories.sort().map((directory) => [directory, () => planFileRemoval(directory, files)] as const)
+  const plan = await collect(new Map(plans), files)
   return { ...plan, changes: plan.changes.filter(({ action }) => action !== 'keep') }
 }
 
-/** The plan for one file in a directory. */
-interface Job {
-  readonly directory: string
-  readonly plan: () => Promise<Change>
-}
+/** What plans the file in each directory. */
+type FilePlans = Map<string, () => Promise<Change>>
 
 /** Plans one file after the other. A file that must not or cannot be changed becomes a refusal, and the rest goes on. */
-async function collect(jobs: readonly Job[], files: HostsFiles): Promise<Plan> {
+async function collect(plans: Readonly<FilePlans>, files: HostsFiles): Promise<Plan> {
   const changes: Change[] = []
   const refusals: { path: string; reason: string }[] = []
-  for (const { directory, plan } of jobs) {
+  for (const [directory, plan] of plans) {
     try {
       const change = await plan()
       if (change.action !== 'keep') await refuseReadOnly(change.target, files)
@@ -102,23 +99,24 @@ async function refuseReadOnly(target: string, files: HostsFiles): Promise<void> 
   if (problem !== undefined) throw new HostsError(`${directory} cannot be written: ${problem}`)
 }
 
-interface FileTarget extends HostsTarget {
-  readonly registry: string
-  /** The directory that counts for the registry, or that must be made. */
-  readonly directory: string
-}
-
-async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
-  const { registry, directory, mirror } = file
+/** @param directory the one that counts for the registry, or that must be made */
+async function planFile(
+  registry: string,
+  directory: string,
+  { certsDir, mirror }: HostsTarget,
+  files: HostsFiles,
+): Promise<Change> {
   const looked = await lookAt(directory, files)
-  if (looked.real === undefined && registry !== DEFAULT_NAMESPACE) await refuseShadowing(file, files)
+  if (looked.real === undefined && registry !== DEFAULT_NAMESPACE) {
+    await refuseShadowing(registry, directory, certsDir, files)
+  }
   const unchanged = keep(looked)
   const { before } = unchanged
-  const found = findBlock(before ?? '')
-  const base = takeOut(before ?? '') ?? before ?? ''
+  const own = takeOut(before ?? '')
+  const base = own?.rest ?? before ?? ''
   const reading = readHosts(base, NEWEST)
   const hosts = reading.kind === 'hosts' ? reading.hosts : []
-  if (found === undefined && hosts[0] !== undefined && isRight(hosts[0], mirror)) {
+  if (own === undefined && hosts[0] !== undefined && isRight(hosts[0], mirror)) {
     return { ...unchanged, notes: ['it names the mirror already, though swarmirror did not write it'] }
   }
   // What containerd does not read must not begin to count because we write into it.
@@ -128,7 +126,7 @@ async function planFile(file: FileTarget, files: HostsFiles): Promise<Change> {
       'certificates (*.crt, *.cert) are beside it, which containerd takes by their names only without a valid hosts.toml; name them with `ca` and `client` in a [host] table for the registry',
     )
   }
-  const after = putIn(base, makeBlock(mirror, found?.isNewFile ?? before === undefined), mirror)
+  const after = putIn(base, mirror, own?.isNewFile ?? before === undefined)
   verifyEdit(base, after, mirror)
   if (after === before) return unchanged
   const others = hosts.filter(({ name }) => !isUrl(name, mirror.url)).map(({ name }) => name)
@@ -150,10 +148,10 @@ function keep({ file, target, text, utf8 }: HostsDirectory): Change {
 }
 
 /** A new directory takes a registry away from `_default`, and with it from whatever others wrote there. */
-async function refuseShadowing({ certsDir, registry, directory }: FileTarget, files: HostsReader): Promise<void> {
+async function refuseShadowing(registry: string, directory: string, certsDir: string, files: HostsReader) {
   const general = join(certsDir, DEFAULT_NAMESPACE)
   const text = (await lookAt(general, files)).text ?? ''
-  const others = text === '' ? await hasCertificates(general, files) : (takeOut(text) ?? text) !== ''
+  const others = text === '' ? await hasCertificates(general, files) : (takeOut(text)?.rest ?? text) !== ''
   if (!others) return
   throw new HostsError(
     `${registry} has no directory, so what others wrote in ${general} counts for it, and ${directory} would take that away; create that directory with a hosts.toml for this registry, or leave out --registries`,
@@ -163,9 +161,8 @@ async function refuseShadowing({ certsDir, registry, directory }: FileTarget, fi
 async function planFileRemoval(directory: string, files: HostsFiles): Promise<Change> {
   const unchanged = keep(await lookAt(directory, files))
   const { before } = unchanged
-  const found = before === undefined ? undefined : findBlock(before)
-  if (before === undefined || found === undefined) return unchanged
-  const after = takeOut(before) ?? ''
-  if (found.isNewFile && after === '') return { ...unchanged, after: undefined, action: 'delete' }
-  return { ...unchanged, after, action: 'take-out' }
+  const own = takeOut(before ?? '')
+  if (own === undefined) return unchanged
+  if (own.isNewFile && own.rest === '') return { ...unchanged, after: undefined, action: 'delete' }
+  return { ...unchanged, after: own.rest, action: 'take-out' }
 }

@@ -5,7 +5,7 @@ import { parse } from 'smol-toml'
 import { NEWEST, OLDEST } from '../../../../lib/containerd/dialect.ts'
 import { putIn, takeOut, verifyEdit } from '../../../../lib/containerd/hosts/edit.ts'
 import { HostsError } from '../../../../lib/containerd/hosts/endpoint.ts'
-import { findBlock, type MirrorEntry, makeBlock } from '../../../../lib/containerd/hosts/mirror-entry.ts'
+import type { MirrorEntry } from '../../../../lib/containerd/hosts/mirror-entry.ts'
 import { readHosts } from '../../../../lib/containerd/hosts/reading.ts'
 import { hostsToml } from './arbitrary.ts'
 
@@ -29,7 +29,7 @@ function otherHosts(text: string, mirror: MirrorEntry): unknown {
 test('putIn puts the mirror first in any hosts.toml and changes nothing else; takeOut restores the bytes', () => {
   fc.assert(
     fc.property(hostsToml, mirrorEntry, (text, mirror) => {
-      const edited = putIn(text, makeBlock(mirror, false), mirror)
+      const edited = putIn(text, mirror, false)
       const sixth = mirror.url.includes('[')
       for (const dialect of [OLDEST, NEWEST].filter(({ plainHeaders }) => !(sixth && plainHeaders))) {
         const before = readHosts(text, dialect)
@@ -42,7 +42,7 @@ test('putIn puts the mirror first in any hosts.toml and changes nothing else; ta
       assert.deepEqual(otherHosts(edited, mirror), otherHosts(text, mirror))
       if (sixth) assert.throws(() => verifyEdit(text, edited, mirror), HostsError)
       else verifyEdit(text, edited, mirror)
-      assert.equal(takeOut(edited), text)
+      assert.equal(takeOut(edited)?.rest, text)
     }),
   )
 })
@@ -50,9 +50,9 @@ test('putIn puts the mirror first in any hosts.toml and changes nothing else; ta
 test('putIn replaces what it wrote before, and changes nothing the second time', () => {
   fc.assert(
     fc.property(hostsToml, mirrorEntry, mirrorEntry, (text, first, second) => {
-      const once = putIn(text, makeBlock(first, false), first)
-      const again = putIn(takeOut(once) ?? '', makeBlock(second, false), second)
-      assert.equal(again, putIn(text, makeBlock(second, false), second))
+      const once = putIn(text, first, false)
+      const again = putIn(takeOut(once)?.rest ?? '', second, false)
+      assert.equal(again, putIn(text, second, false))
     }),
   )
 })
@@ -60,7 +60,7 @@ test('putIn replaces what it wrote before, and changes nothing the second time',
 test("putIn keeps the file's line endings, and writes after the keys of the root", () => {
   const mirror: MirrorEntry = { url: URL, capabilities: ['pull'] }
   const text = 'server = "https://a"\r\nskip_verify = true\r\n\r\n# why b\r\n[host."b"]\r\n'
-  const lines = putIn(text, makeBlock(mirror, false), mirror).split('\r\n')
+  const lines = putIn(text, mirror, false).split('\r\n')
   assert.deepEqual(lines, [
     'server = "https://a"',
     'skip_verify = true',
@@ -80,9 +80,9 @@ test('putIn replaces a table that somebody wrote for the same URL, in any spelli
   const mirror: MirrorEntry = { url: URL, capabilities: ['pull'] }
   for (const name of [URL, `${URL}/`, `${URL}/v2`, 'HTTP://127.0.0.1:5000'.replace('HTTP', 'http')]) {
     const text = `[host."https://a"]\n[host."${name}"]\n  capabilities = ["push"]\n[host."${name}".header]\n  x = "y"\n# end`
-    const edited = putIn(text, makeBlock(mirror, false), mirror)
+    const edited = putIn(text, mirror, false)
     verifyEdit(text, edited, mirror)
-    assert.equal(takeOut(edited), '[host."https://a"]\n# end')
+    assert.equal(takeOut(edited)?.rest, '[host."https://a"]\n# end')
   }
 })
 
@@ -96,7 +96,7 @@ for (const [why, text, message, line] of REFUSED) {
   test(`putIn refuses a file with ${why}, and says where`, () => {
     const mirror: MirrorEntry = { url: URL, capabilities: ['pull'] }
     assert.throws(
-      () => putIn(text, makeBlock(mirror, false), mirror),
+      () => putIn(text, mirror, false),
       (error) => error instanceof HostsError && message.test(error.message) && error.line === line,
     )
   })
@@ -104,18 +104,17 @@ for (const [why, text, message, line] of REFUSED) {
 
 test("takeOut refuses when others' lines have become part of our table", () => {
   const mirror: MirrorEntry = { url: URL, capabilities: ['pull'] }
-  const edited = putIn('server = "https://a"\n', makeBlock(mirror, false), mirror)
+  const edited = putIn('server = "https://a"\n', mirror, false)
   for (const added of ['skip_verify = true\n', `[host."${URL}".header]\nx = "y"\n`]) {
     assert.throws(() => takeOut(edited + added), /belong to its table/)
   }
 })
 
-test('findBlock finds nothing in files of others, and refuses a block that is not whole', () => {
-  fc.assert(fc.property(hostsToml, (text) => assert.equal(findBlock(text), undefined)))
+test('takeOut finds nothing in files of others, and refuses a block that is not whole', () => {
+  fc.assert(fc.property(hostsToml, (text) => assert.equal(takeOut(text), undefined)))
   const mirror: MirrorEntry = { url: URL, capabilities: ['pull'] }
-  const block = makeBlock(mirror, true)
-  const text = putIn('', block, mirror)
-  assert.equal(findBlock(text)?.isNewFile, true)
+  const text = putIn('', mirror, true)
+  assert.equal(takeOut(text)?.isNewFile, true)
   const cut = text.split('\n')
   const halves = [
     cut.slice(1),
@@ -123,5 +122,5 @@ test('findBlock finds nothing in files of others, and refuses a block that is no
     [...cut, ...cut.slice(0, 1)],
     cut.map((line) => line.replace('new', 'old')),
   ]
-  for (const half of halves) assert.throws(() => findBlock(half.join('\n')), HostsError, half.join('\n'))
+  for (const half of halves) assert.throws(() => takeOut(half.join('\n')), HostsError, half.join('\n'))
 })
