@@ -1,7 +1,6 @@
 import { variableOf } from '../../settings/settings.ts'
 import type { Remedy } from '../rule.ts'
-import { type ConfigReader, glob } from './config/glob.ts'
-import { isMainMissing } from './config/load.ts'
+import { type ConfigReader, glob, isMainMissing } from './config/load.ts'
 import { type ConfigReading, linesFor, type MovedSetting } from './config/settings.ts'
 
 /** What the mirror needs of containerd. */

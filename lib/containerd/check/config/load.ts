@@ -1,7 +1,9 @@
 import { posix } from 'node:path'
 import { isTable, listOf, parseToml, TomlError, type TomlTable } from '../../../toml/toml.ts'
-import { isRefusal } from '../../hosts/files.ts'
-import { type ConfigReader, glob } from './glob.ts'
+import { type HostsReader, isRefusal } from '../../hosts/files.ts'
+
+/** Reads containerd's configuration. Returns `undefined` for what is not there, and throws what the file system refuses. */
+export type ConfigReader = Pick<HostsReader, 'read' | 'list'>
 
 /** containerd's files as this process sees them. */
 export interface ConfigFiles extends ConfigReader {
@@ -34,12 +36,6 @@ export interface ConfigFile {
   readonly table: TomlTable
 }
 
-/** Everything that containerd would read, in its order, and what would keep it from starting. */
-export interface LoadedConfig {
-  readonly files: readonly ConfigFile[]
-  readonly problems: readonly ConfigProblem[]
-}
-
 /** The most files to follow: far more than anyone has, as a guard against a directory of other files. */
 const FILE_LIMIT = 1_000
 
@@ -47,8 +43,10 @@ const FILE_LIMIT = 1_000
  * Reads the main file and its imports, breadth first as containerd does: each file once, and a file's imports after all that were
  * waiting before. Only a file's own `imports` count: a file without any does not get those of containerd's default configuration
  * (LoadConfig in containerd 2.1.9 to 2.3). Reading continues after a problem, so that the check can report all at once.
+ *
+ * @returns the files in that order, and what would keep containerd from starting
  */
-export async function loadConfig(reader: ConfigFiles): Promise<LoadedConfig> {
+export async function loadConfig(reader: ConfigFiles) {
   const files: ConfigFile[] = []
   const problems: ConfigProblem[] = []
   const pending: { path: string; importedBy?: string }[] = [{ path: reader.path }]
@@ -106,4 +104,26 @@ async function importsOf({ path, table }: ConfigFile, reader: ConfigReader): Pro
     imports.push(...(pattern.includes('*') ? await glob(absolute, reader) : [absolute]))
   }
   return imports
+}
+
+/**
+ * The matching paths, where `*` is any text within a name and `?` any character, in the order in which containerd imports: by name
+ * within a directory. As in containerd, a directory that cannot be listed matches nothing. Classes and escapes, which Go also
+ * knows, match literally, since nobody imports by them.
+ */
+export async function glob(pattern: string, files: ConfigReader): Promise<string[]> {
+  const [directory, name] = [posix.dirname(pattern), posix.basename(pattern)]
+  const source = name
+    .replace(/[^*?]+/g, (text) => RegExp.escape(text))
+    .replaceAll('?', '.')
+    .replaceAll('*', '.*')
+  const expression = new RegExp(`^${source}$`, 'su')
+  const found: string[] = []
+  for (const parent of /[*?]/.test(directory) ? await glob(directory, files) : [directory]) {
+    const listed = (await files.list(parent).catch(() => undefined)) ?? []
+    const names = listed.map(({ name }) => name).filter((name) => expression.test(name))
+    // By code units, which is independent of the locale, and for usual file names the same as Go's order of bytes.
+    found.push(...names.sort().map((name) => posix.join(parent, name)))
+  }
+  return found
 }

@@ -1,7 +1,7 @@
-import { keyText, lookup, type TomlEntry, type TomlTable, type TomlValue, tableAt } from '../../../toml/toml.ts'
+import { keyText, lookup, type TomlEntry, type TomlValue, tableAt } from '../../../toml/toml.ts'
 import type { Dialect } from '../../dialect.ts'
 import type { Remedy } from '../../rule.ts'
-import { type ConfigFile, type ConfigFiles, type LoadedConfig, loadConfig } from './load.ts'
+import { type ConfigFile, type ConfigFiles, loadConfig } from './load.ts'
 import { IMAGES_PLUGIN, type MergedConfig, mergeConfig, OLD_PLUGIN, PLUGIN_IDS } from './merge.ts'
 
 /** A setting's value; `source` is missing if it is the version's default. */
@@ -14,15 +14,10 @@ export interface Setting {
 export type MovedSetting = 'configPath' | 'discardUnpackedLayers'
 
 /** containerd's files, and what they mean to it. */
-export interface ConfigReading extends LoadedConfig {
-  readonly reader: ConfigFiles
-  readonly dialect: Dialect
-  readonly merged: MergedConfig
-  readonly settings: ReturnType<typeof effectiveSettings>
-}
+export type ConfigReading = Awaited<ReturnType<typeof readConfig>>
 
 /** Reads the main file and all imports, like a containerd of that dialect. */
-export async function readConfig(reader: ConfigFiles, dialect: Dialect): Promise<ConfigReading> {
+export async function readConfig(reader: ConfigFiles, dialect: Dialect) {
   const loaded = await loadConfig(reader)
   const merged = mergeConfig(loaded.files, dialect)
   return { reader, dialect, ...loaded, merged, settings: effectiveSettings(merged, dialect) }
@@ -34,16 +29,26 @@ function effectiveSettings(config: MergedConfig, dialect: Dialect) {
   const plugin = tableAt(plugins, id)
   const registry = tableAt(plugin, 'registry')
   const mirrors = tableAt(registry, 'mirrors').size > 0 ? registry.get('mirrors') : undefined
-  const configPath = lookup(plugins, ...pathOf(id, 'configPath'))
-  const discard = lookup(plugins, ...pathOf(id, 'discardUnpackedLayers'))
+  const configs = tableAt(registry, 'configs')
+  const settingOf = (name: MovedSetting, fallback: TomlValue): Setting => {
+    const source = lookup(plugins, ...pathOf(id, name))
+    return { value: source?.value ?? fallback, source }
+  }
+  const configPath = settingOf('configPath', '')
+  // The default also replaces an empty value, unless tables of the old kind say whom to ask.
+  const byMirrors = mirrors !== undefined && dialect.legacyRegistry
+  const isDefault = configPath.value === '' && !byMirrors && dialect.defaultConfigPath !== ''
   return {
-    configPath: configPathOf(configPath, mirrors, dialect),
-    discardUnpackedLayers: settingOf(discard, false),
+    configPath: isDefault ? { value: dialect.defaultConfigPath } : configPath,
+    discardUnpackedLayers: settingOf('discardUnpackedLayers', false),
     /** Whether CRI pulls by itself, although the version has the transfer service. */
     localPull: plugin.get('use_local_image_pull')?.value === true,
     /** Tables of the old kind: `registry.mirrors`, and `registry.configs` with `tls`. */
     mirrors,
-    configsTls: configsTls(tableAt(registry, 'configs')),
+    configsTls: configs
+      .keys()
+      .map((name) => tableAt(configs, name).get('tls'))
+      .find((tls) => tls !== undefined),
     /** The ids of disabled plugins without which there is no CRI. */
     disabledCri: config.disabledPlugins.filter((plugin) => CRI_PLUGINS.includes(plugin)),
   }
@@ -51,25 +56,6 @@ function effectiveSettings(config: MergedConfig, dialect: Dialect) {
 
 /** Plugins without any of which there is no CRI. */
 const CRI_PLUGINS: readonly string[] = [...PLUGIN_IDS, 'io.containerd.cri.v1.runtime']
-
-function settingOf(source: TomlEntry | undefined, fallback: TomlValue): Setting {
-  return { value: source?.value ?? fallback, source }
-}
-
-/** The default also replaces an empty value, unless tables of the old kind say whom to ask. */
-function configPathOf(
-  source: TomlEntry | undefined,
-  mirrors: TomlEntry | undefined,
-  { defaultConfigPath, legacyRegistry }: Dialect,
-): Setting {
-  const set = settingOf(source, '')
-  const byMirrors = mirrors !== undefined && legacyRegistry
-  return set.value === '' && !byMirrors && defaultConfigPath !== '' ? { value: defaultConfigPath } : set
-}
-
-function configsTls(configs: TomlTable): TomlEntry | undefined {
-  return [...configs.keys()].map((name) => tableAt(configs, name).get('tls')).find((tls) => tls !== undefined)
-}
 
 /** The place of a setting below `plugins`, in the table of the plugin with that id. */
 export function pathOf(id: string, name: MovedSetting): string[] {

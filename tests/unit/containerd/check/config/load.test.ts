@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { glob } from '../../../../../lib/containerd/check/config/glob.ts'
+import { glob } from '../../../../../lib/containerd/check/config/load.ts'
 import { memoryFiles } from '../memory-files.ts'
 
 const FILES = memoryFiles({
