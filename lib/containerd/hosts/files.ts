@@ -1,4 +1,4 @@
-import { constants, type Dirent, readdirSync, statSync } from 'node:fs'
+import { constants, readdirSync, statSync } from 'node:fs'
 import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
 import { isProbeDirectory } from '../probe-name.ts'
@@ -9,19 +9,18 @@ const FILE_MODE = 0o644
 /** The longest file to read, in bytes. A hosts.toml has some hundred, containerd's configuration some ten thousand. */
 const SIZE_LIMIT = 1 << 20
 
-export interface ListedName {
-  readonly name: string
-  /** Whether it is a directory or a link to one. */
-  readonly directory: boolean
-}
-
 /** This machine's file system: reading hosts.toml files, and the steps of writing them. */
 export const HOSTS_FILES = {
   read: (path: string) => unlessMissing(readRegularFile(path)),
 
-  async list(path: string): Promise<readonly ListedName[] | undefined> {
+  /** The names in a directory, and whether each is a directory or a link to one. */
+  async list(path: string): Promise<readonly { readonly name: string; readonly directory: boolean }[] | undefined> {
     const entries = await unlessMissing(fs.readdir(path, { withFileTypes: true }))
-    return entries && (await Promise.all(entries.map((entry) => listed(path, entry))))
+    const listed = entries?.map(async (entry) => {
+      const led = entry.isSymbolicLink() ? await unlessMissing(fs.stat(join(path, entry.name))) : entry
+      return { name: entry.name, directory: led?.isDirectory() ?? false }
+    })
+    return listed && (await Promise.all(listed))
   },
 
   /** Where a path leads through links. */
@@ -78,7 +77,7 @@ export type HostsReader = Pick<HostsFiles, 'read' | 'list' | 'real' | 'isLink'>
  *
  * @throws the system's error; EINVAL for anything but a file, EFBIG for more than {@link SIZE_LIMIT}
  */
-export async function readRegularFile(path: string): Promise<Buffer> {
+async function readRegularFile(path: string): Promise<Buffer> {
   // Does not wait for somebody to write into a pipe.
   const file = await fs.open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
@@ -99,13 +98,6 @@ function refusal(code: string, message: string): NodeJS.ErrnoException {
 export function isRefusal(error: unknown): error is NodeJS.ErrnoException {
   const { code } = error as NodeJS.ErrnoException
   return error instanceof Error && typeof code === 'string' && /^E[A-Z]+$/.test(code)
-}
-
-async function listed(directory: string, entry: Dirent): Promise<ListedName> {
-  const { name } = entry
-  if (!entry.isSymbolicLink()) return { name, directory: entry.isDirectory() }
-  const led = await unlessMissing(fs.stat(join(directory, name)))
-  return { name, directory: led?.isDirectory() ?? false }
 }
 
 async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {

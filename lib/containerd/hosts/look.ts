@@ -3,7 +3,7 @@ import { OciError } from '../../oci/error.ts'
 import { parseRegistry } from '../../oci/reference.ts'
 import type { Settings } from '../../settings/settings.ts'
 import { type Dialect, dialectOf } from '../dialect.ts'
-import { isProbeDirectory } from '../probe-name.ts'
+import { isProbeRegistry } from '../probe-name.ts'
 import { leadsTo } from './endpoint.ts'
 import { type HostsReader, isRefusal } from './files.ts'
 import type { HostsCheck } from './mirror-entry.ts'
@@ -56,8 +56,7 @@ export function directoriesFor(registry: string, certsDir: string): string[] {
 export async function registriesIn(certsDir: string, files: HostsReader): Promise<string[]> {
   const listed = (await files.list(certsDir)) ?? []
   const registries = listed
-    .filter(({ name, directory }) => directory && name !== DEFAULT_NAMESPACE && !name.startsWith('.'))
-    .filter(({ name }) => !isProbeDirectory(name))
+    .filter(({ name, directory }) => directory && !isProbeRegistry(name))
     .map(({ name }) => name.replace(/_(\d{1,5})_$/, ':$1'))
   return [...new Set(registries.filter(isRegistry))].sort()
 }

@@ -2,10 +2,9 @@ import assert from 'node:assert/strict'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { applyChange } from '../../../../lib/containerd/hosts/apply.ts'
 import { HOSTS_FILES, type HostsFiles } from '../../../../lib/containerd/hosts/files.ts'
 import { mirrorEntryFor } from '../../../../lib/containerd/hosts/mirror-entry.ts'
-import { type Change, planRemove, planWrite } from '../../../../lib/containerd/hosts/plan.ts'
+import { applyChange, type Change, planRemove, planWrite } from '../../../../lib/containerd/hosts/plan.ts'
 import { withTemporaryDirectory } from '../../../fixtures/image.ts'
 
 const mirror = mirrorEntryFor({ host: '127.0.0.1', port: 5000 }, 'fallback')

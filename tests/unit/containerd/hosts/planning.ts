@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, relative } from 'node:path'
-import { applyChange } from '../../../../lib/containerd/hosts/apply.ts'
 import { HOSTS_FILES } from '../../../../lib/containerd/hosts/files.ts'
 import { mirrorEntryFor } from '../../../../lib/containerd/hosts/mirror-entry.ts'
-import { type Plan, planWrite } from '../../../../lib/containerd/hosts/plan.ts'
+import { applyChange, type Plan, planWrite } from '../../../../lib/containerd/hosts/plan.ts'
 
 export const LISTEN = { host: '127.0.0.1', port: 5000 }
 export const MIRROR = 'http://127.0.0.1:5000'
