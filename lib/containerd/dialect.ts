@@ -1,22 +1,20 @@
 /** What a version of containerd reads in hosts.toml and in its own configuration, and how. */
 export interface Dialect {
+  /**
+   * Whether it is containerd 1.x. In hosts.toml it reads a header only up to its first bracket, even one within quotes, and keeps
+   * escapes as they are, so it discards a file that names an IPv6 address. In its own configuration a file without `version` has
+   * version 1, later the newest; an imported file replaces a plugin's whole table, later single keys of it; and older plugin ids
+   * are not migrated.
+   */
+  readonly is1x: boolean
+  /** Whether containerd migrates older plugin ids in each file, and not after it has merged the files. */
+  readonly migratesFiles: boolean
   /** Whether containerd discards a hosts.toml without any `[host]` table. */
   readonly needsHost: boolean
-  /**
-   * Whether containerd reads a header of hosts.toml only up to its first bracket, even one within quotes, and keeps escapes as they
-   * are. It then discards a file that names an IPv6 address.
-   */
-  readonly plainHeaders: boolean
   /** Whether containerd knows the capability `referrers`; if not, it discards a file that has it. */
   readonly referrers: boolean
   /** Whether containerd knows `dial_timeout`; if not, it ignores it. */
   readonly dialTimeout: boolean
-  /** The version that a configuration file without `version` has; from 2.0 on it is the newest. */
-  readonly unnamedConfig: 1 | 3
-  /** What an imported file replaces: a plugin's whole table, or single keys of it. */
-  readonly merge: 'plugins' | 'keys'
-  /** When containerd migrates older plugin ids: never, after it has merged the files, or in each file before. */
-  readonly migration: 'none' | 'merged' | 'each'
   /** Whether config_path may list several directories, separated by colons, for pulls through CRI. */
   readonly splitsConfigPath: boolean
   /** CRI's default if neither config_path nor `registry.mirrors` says whom to ask. */
@@ -29,19 +27,17 @@ export interface Dialect {
 function dialectAt(version: Version): Dialect {
   const since = (...first: Version) => isSince(version, first)
   return {
+    // go.mod: go-toml v1 up to v1.7, go-toml/v2 from v2.0.0 on; cmd/containerd/server/config/config.go, LoadConfig, mergeConfig and
+    // MigrateConfig, v2.0.0; seen on 2.2.0
+    is1x: !since(2, 0, 0),
+    // The same file, LoadConfigWithPlugins, v2.3.0
+    migratesFiles: since(2, 3, 0),
     // remotes/docker/config/hosts.go, parseHostsFile, v1.7.32; not on 1.7.24
     needsHost: !since(1, 7, 32),
-    // go.mod: go-toml v1 up to v1.7, go-toml/v2 from v2.0.0 on
-    plainHeaders: !since(2, 0, 0),
     // core/remotes/docker/config/hosts.go, parseHostConfig, v2.2.0; not on 1.7.24
     referrers: since(2, 2, 0),
     // core/remotes/docker/config/hosts.go, hostFileConfig, v2.0.7; seen on 2.2.4
     dialTimeout: since(2, 0, 7),
-    // cmd/containerd/server/config/config.go, LoadConfig and mergeConfig, v2.0.0
-    unnamedConfig: since(2, 0, 0) ? 3 : 1,
-    merge: since(2, 0, 0) ? 'keys' : 'plugins',
-    // The same file, LoadConfigWithPlugins, v2.3.0, and MigrateConfig, v2.0.0; seen on 2.2.0
-    migration: since(2, 3, 0) ? 'each' : since(2, 0, 0) ? 'merged' : 'none',
     // CRI pulls through the transfer service, which takes the value for a single path: internal/cri/server/images/image_pull.go,
     // v2.1.0; seen on 2.1.9 and 2.2.0
     splitsConfigPath: !since(2, 1, 0),

@@ -71,7 +71,7 @@ function remedyForConfigPath(view: ConfigView): Remedy {
     const also = settings.mirrors === undefined ? '' : `; also, ${WITHOUT_MIRRORS} (${whereOf(settings.mirrors)})`
     return { text: `${SET_THESE}${also}`, ...change, command }
   }
-  const [id, version] = dialect.migration === 'none' ? [OLD_PLUGIN, 2] : [IMAGES_PLUGIN, 3]
+  const [id, version] = dialect.is1x ? [OLD_PLUGIN, 2] : [IMAGES_PLUGIN, 3]
   const line = `config_path = ${JSON.stringify(certsDir)}`
   if (!problems.some(isMainMissing)) return { text: `set registry.${line} in plugin "${id}"`, command }
   return {
@@ -110,7 +110,7 @@ function judgeLegacy(view: ConfigView): Verdict {
   if (configsTls !== undefined && !alone) {
     const seen = `registry.configs with tls is set (${whereOf(configsTls)})`
     // Versions after 1.x ignore the table.
-    if (dialect.migration !== 'none') return { severity: 'warning', seen, why: 'it is ignored beside config_path' }
+    if (!dialect.is1x) return { severity: 'warning', seen, why: 'it is ignored beside config_path' }
     return { severity: 'error', seen, why: both }
   }
   return { severity: 'ok', seen: 'neither registry.mirrors nor registry.configs with tls' }

@@ -40,7 +40,7 @@ export function readHosts(text: string, dialect: Dialect): HostsReading {
 }
 
 function read(text: string, dialect: Dialect): HostsReading {
-  if (dialect.plainHeaders) refuseFancyHeaders(text)
+  if (dialect.is1x) refuseFancyHeaders(text)
   const mentions = mentionsOf(text)
   const root = parseToml(text)
   const host = root.get('host')

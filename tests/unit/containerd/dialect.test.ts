@@ -20,7 +20,7 @@ describe('parseVersion', () => {
   }
 })
 
-/** version, whether it needs a host, reads headers as they are, knows referrers, knows dial_timeout */
+/** version, whether it needs a host, is 1.x and reads headers as they are, knows referrers, knows dial_timeout */
 const HOSTS_TOML: readonly (readonly [string | undefined, boolean, boolean, boolean, boolean])[] = [
   ['v1.6.36', true, true, false, false],
   ['1.7.24~ds1', true, true, false, false],
@@ -37,29 +37,29 @@ const HOSTS_TOML: readonly (readonly [string | undefined, boolean, boolean, bool
   [undefined, true, true, false, false],
 ]
 
-/** version, of a file that names none, merging and migrating, default of config_path, whether registry.mirrors is read */
-const CONFIG: readonly (readonly [string | undefined, 1 | 3, string, string, string, boolean])[] = [
-  ['1.7.32', 1, 'plugins', 'none', '', true],
-  ['2.0.0', 3, 'keys', 'merged', '', true],
-  ['2.1.999', 3, 'keys', 'merged', '', true],
-  ['2.2.0', 3, 'keys', 'merged', '/etc/containerd/certs.d:/etc/docker/certs.d', true],
-  ['2.3.0', 3, 'keys', 'each', '/etc/containerd/certs.d:/etc/docker/certs.d', true],
-  ['2.4.0', 3, 'keys', 'each', '/etc/containerd/certs.d:/etc/docker/certs.d', false],
-  [undefined, 1, 'plugins', 'none', '', true],
+/** version, whether it is 1.x, whether it migrates each file, default of config_path, whether registry.mirrors is read */
+const CONFIG: readonly (readonly [string | undefined, boolean, boolean, string, boolean])[] = [
+  ['1.7.32', true, false, '', true],
+  ['2.0.0', false, false, '', true],
+  ['2.1.999', false, false, '', true],
+  ['2.2.0', false, false, '/etc/containerd/certs.d:/etc/docker/certs.d', true],
+  ['2.3.0', false, true, '/etc/containerd/certs.d:/etc/docker/certs.d', true],
+  ['2.4.0', false, true, '/etc/containerd/certs.d:/etc/docker/certs.d', false],
+  [undefined, true, false, '', true],
 ]
 
 describe('dialectOf', () => {
   it('knows how each version reads its own configuration', () => {
     for (const [version, ...expected] of CONFIG) {
-      const { unnamedConfig, merge, migration, defaultConfigPath, legacyRegistry } = dialectOf(version)
-      assert.deepEqual([unnamedConfig, merge, migration, defaultConfigPath, legacyRegistry], expected, version)
+      const { is1x, migratesFiles, defaultConfigPath, legacyRegistry } = dialectOf(version)
+      assert.deepEqual([is1x, migratesFiles, defaultConfigPath, legacyRegistry], expected, version)
     }
   })
 
   it('knows what each version understands of hosts.toml, and without a version what all understand', () => {
     for (const [version, ...expected] of HOSTS_TOML) {
-      const { needsHost, plainHeaders, referrers, dialTimeout } = dialectOf(version)
-      assert.deepEqual([needsHost, plainHeaders, referrers, dialTimeout], expected, version)
+      const { needsHost, is1x, referrers, dialTimeout } = dialectOf(version)
+      assert.deepEqual([needsHost, is1x, referrers, dialTimeout], expected, version)
     }
   })
 

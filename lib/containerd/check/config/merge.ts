@@ -21,23 +21,22 @@ export type MergedConfig = ReturnType<typeof mergeConfig>
  * From 2.0 to 2.2 a file of version 1, or of none, counts as the newest version once its ids are renamed. It thereby loses what has
  * since moved to other plugins (seen on 2.1.9; fixed in 2.3 by containerd's pull request 12608).
  */
-export function mergeConfig(files: readonly ConfigFile[], dialect: Dialect) {
-  const first = dialect.migration === 'none'
-  let version: number = dialect.unnamedConfig
+export function mergeConfig(files: readonly ConfigFile[], { is1x, migratesFiles }: Dialect) {
+  let version = is1x ? 1 : 3
   let plugins: TomlTable = new Map()
   const disabled = new Set<string>()
   for (const file of files) {
-    const rename = (id: string) => (id === SHORT_PLUGIN && !first && file.version < 2 ? OLD_PLUGIN : id)
+    const rename = (id: string) => (id === SHORT_PLUGIN && !is1x && file.version < 2 ? OLD_PLUGIN : id)
     let own: TomlTable = new Map([...tableAt(file.table, 'plugins')].map(([id, entry]) => [rename(id), entry]))
-    if (dialect.migration === 'each' && file.version < 3) own = migrated(own)
-    if (first ? file.version !== 0 : file.version > 1) version = file.version
-    plugins = dialect.merge === 'keys' ? mergeKeys(plugins, own) : new Map([...plugins, ...own])
+    if (migratesFiles && file.version < 3) own = migrated(own)
+    if (is1x ? file.version !== 0 : file.version > 1) version = file.version
+    plugins = is1x ? new Map([...plugins, ...own]) : mergeKeys(plugins, own)
     for (const { value } of listOf(file.table.get('disabled_plugins')) ?? []) {
       if (typeof value === 'string') disabled.add(rename(value))
     }
   }
-  if (dialect.migration === 'merged' && version < 3) plugins = migrated(plugins)
-  const settingsPlugin = !first ? IMAGES_PLUGIN : version === 1 ? SHORT_PLUGIN : OLD_PLUGIN
+  if (!is1x && !migratesFiles && version < 3) plugins = migrated(plugins)
+  const settingsPlugin = !is1x ? IMAGES_PLUGIN : version === 1 ? SHORT_PLUGIN : OLD_PLUGIN
   return {
     /** The plugins' tables under the ids by which containerd looks them up. */
     plugins,

@@ -82,7 +82,7 @@ export function linesFor(
     for (const id of PLUGIN_IDS) if (lookup(file.table, 'plugins', ...pathOf(id, name)) === source) return of(file, id)
   }
   const idIn = ({ version }: ConfigFile) => {
-    if (dialect.migration === 'none') return merged.settingsPlugin
+    if (dialect.is1x) return merged.settingsPlugin
     return version === 2 ? OLD_PLUGIN : IMAGES_PLUGIN
   }
   // Where a plugin's table replaces the one before, only the last file that has one counts.

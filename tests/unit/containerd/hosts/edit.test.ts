@@ -31,7 +31,7 @@ test('putIn puts the mirror first in any hosts.toml and changes nothing else; ta
     fc.property(hostsToml, mirrorEntry, (text, mirror) => {
       const edited = putIn(text, mirror, false)
       const sixth = mirror.url.includes('[')
-      for (const dialect of [OLDEST, NEWEST].filter(({ plainHeaders }) => !(sixth && plainHeaders))) {
+      for (const dialect of [OLDEST, NEWEST].filter(({ is1x }) => !(sixth && is1x))) {
         const before = readHosts(text, dialect)
         const after = readHosts(edited, dialect)
         assert.ok(before.kind === 'hosts' && after.kind === 'hosts', `${before.kind} ${after.kind}`)
