@@ -1,11 +1,9 @@
 import { variableOf } from '../../settings/settings.ts'
 import { isUnreadable, type Rule, rule, type Verdict } from '../rule.ts'
 import { type ConfigProblem, isMainMissing } from './config/load.ts'
-import type { ConfigSnapshot, ConfigView } from './config-view.ts'
-import { remedyForPaths } from './distributions.ts'
+import { type ConfigSnapshot, type ConfigView, remedyForPaths } from './config-view.ts'
 import { asksMirror } from './probe.ts'
-import { CONFIG_PATH, LEGACY_REGISTRY } from './registry-rules.ts'
-import { CRI_ENABLED, DISCARD_LAYERS } from './setting-rules.ts'
+import { SETTING_RULES } from './setting-rules.ts'
 
 /** Judges a file that containerd would refuse, or that this process could not read. */
 function judgeProblem(problem: ConfigProblem, view: ConfigView): Verdict {
@@ -83,8 +81,5 @@ export const CONFIG_RULES: readonly Rule<ConfigSnapshot>[] = [
     provenBy: ({ probe }) => asksMirror(probe),
   }),
 
-  CONFIG_PATH,
-  DISCARD_LAYERS,
-  LEGACY_REGISTRY,
-  CRI_ENABLED,
+  ...SETTING_RULES,
 ]

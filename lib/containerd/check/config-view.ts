@@ -1,10 +1,10 @@
 import { readFile, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { SETTINGS } from '../../settings/settings.ts'
+import { SETTINGS, variableOf } from '../../settings/settings.ts'
 import { dialectOf, NEWEST, parseVersion } from '../dialect.ts'
-import { type Fact, isUnreadable } from '../rule.ts'
-import type { ConfigFiles, ConfigReader } from './config/load.ts'
-import { readConfig } from './config/settings.ts'
+import { type Fact, isUnreadable, type Remedy } from '../rule.ts'
+import { type ConfigFiles, type ConfigReader, isMainMissing } from './config/load.ts'
+import { linesFor, type MovedSetting, readConfig } from './config/settings.ts'
 import { type Expectation, recogniseDistribution } from './distributions.ts'
 import type { ProbeEvidence } from './probe.ts'
 
@@ -85,4 +85,32 @@ async function identityOf(path: string): Promise<string | undefined> {
     ({ dev, ino }) => `${dev}:${ino}`,
     () => undefined,
   )
+}
+
+/** The command that makes containerd read its files again. Running containers do not notice, because their shims keep them. */
+export function restartOf(view: ConfigView | undefined): string {
+  return view?.distribution?.restart ?? 'systemctl restart containerd'
+}
+
+/** What sets something if the distribution itself writes containerd's file. */
+export function remedyByDistribution(
+  view: ConfigView,
+  name: MovedSetting,
+  value: string | boolean,
+): Remedy | undefined {
+  const { distribution, expectation } = view
+  if (distribution?.place === undefined) return undefined
+  const { text, file, lines } = distribution.place
+  const settings = lines?.(expectation.registryDoor) ?? linesFor(name, value, view)?.lines
+  return { text, file, lines: settings, command: distribution.restart }
+}
+
+/** Makes this program look at the distribution's paths; `undefined` if it does so already, or if there is nothing to look at. */
+export function remedyForPaths({ distribution, problems }: ConfigView): Remedy | undefined {
+  const problem = problems.find(isMainMissing)
+  if (distribution === undefined || problem === undefined) return undefined
+  const { name, settings = {} } = distribution
+  const lines = Object.entries(settings).map(([setting, path]) => `${variableOf(setting)}=${path}`)
+  const used = settings['containerd-config'] === problem.file
+  return used || lines.length === 0 ? undefined : { text: `give swarmirror the paths of ${name}`, lines }
 }

@@ -1,7 +1,4 @@
-import { variableOf } from '../../settings/settings.ts'
-import type { Remedy } from '../rule.ts'
-import { type ConfigReader, glob, isMainMissing } from './config/load.ts'
-import { type ConfigReading, linesFor, type MovedSetting } from './config/settings.ts'
+import { type ConfigReader, glob } from './config/load.ts'
 
 /** What the mirror needs of containerd. */
 export interface Expectation {
@@ -130,38 +127,4 @@ export async function recogniseDistribution(
     for (const path of paths) if ((await glob(path, files)).length > 0) return distribution
   }
   return undefined
-}
-
-/** The command that makes containerd read its files again. Running containers do not notice, because their shims keep them. */
-export function restartOf(view: DistributionView | undefined): string {
-  return view?.distribution?.restart ?? 'systemctl restart containerd'
-}
-
-/** The parts of containerd's configuration on which the distribution's remedies depend. */
-interface DistributionView extends ConfigReading {
-  readonly distribution: Distribution | undefined
-  readonly expectation: Expectation
-}
-
-/** What sets something if the distribution itself writes containerd's file. */
-export function remedyByDistribution(
-  view: DistributionView,
-  name: MovedSetting,
-  value: string | boolean,
-): Remedy | undefined {
-  const { distribution, expectation } = view
-  if (distribution?.place === undefined) return undefined
-  const { text, file, lines } = distribution.place
-  const settings = lines?.(expectation.registryDoor) ?? linesFor(name, value, view)?.lines
-  return { text, file, lines: settings, command: distribution.restart }
-}
-
-/** Makes this program look at the distribution's paths; `undefined` if it does so already, or if there is nothing to look at. */
-export function remedyForPaths({ distribution, problems }: DistributionView): Remedy | undefined {
-  const problem = problems.find(isMainMissing)
-  if (distribution === undefined || problem === undefined) return undefined
-  const { name, settings = {} } = distribution
-  const lines = Object.entries(settings).map(([setting, path]) => `${variableOf(setting)}=${path}`)
-  const used = settings['containerd-config'] === problem.file
-  return used || lines.length === 0 ? undefined : { text: `give swarmirror the paths of ${name}`, lines }
 }

@@ -1,9 +1,7 @@
 import { type Fact, isUnreadable, type Rule, rule, type Verdict } from '../rule.ts'
-import type { ConfigView } from './config-view.ts'
-import { restartOf } from './distributions.ts'
+import { type ConfigView, restartOf } from './config-view.ts'
 import { asksMirror, type ProbeEvidence, type SeenPull } from './probe.ts'
-import { configPathVerdict } from './registry-rules.ts'
-import { discardVerdict } from './setting-rules.ts'
+import { configPathVerdict, discardVerdict } from './setting-rules.ts'
 
 /** The input of the rules on a probe. The configuration cannot outweigh what the probe shows, but may explain it. */
 export interface ProbeSnapshot {

@@ -16,8 +16,8 @@ import { type ProbeEvidence, runProbe } from './probe.ts'
 import type { ProbeDoor } from './probe-door.ts'
 import { PROBE_RULES } from './probe-rules.ts'
 import { type ProbePlaces, sweepProbes } from './probe-traces.ts'
-import { mirrorsInPlace, mirrorsLeadHere } from './registry-rules.ts'
 import { makeReport, type Report } from './report.ts'
+import { mirrorsInPlace, mirrorsLeadHere } from './setting-rules.ts'
 
 /** The settings of the mirror, and with `listen` the address of the registry door for containerd. */
 export interface CheckSubject extends Settings, Pick<HostsCheck, 'program'> {}

@@ -3,7 +3,7 @@ import { CONFIG_RULES } from '../../../../lib/containerd/check/config-rules.ts'
 import { lookAtConfig } from '../../../../lib/containerd/check/config-view.ts'
 import type { Expectation } from '../../../../lib/containerd/check/distributions.ts'
 import type { ProbeEvidence } from '../../../../lib/containerd/check/probe.ts'
-import { mirrorsInPlace } from '../../../../lib/containerd/check/registry-rules.ts'
+import { mirrorsInPlace } from '../../../../lib/containerd/check/setting-rules.ts'
 import { type Fact, type Finding, findingsOf } from '../../../../lib/containerd/rule.ts'
 
 const NOT_PROBED: ProbeEvidence = { unreadable: 'off' }
