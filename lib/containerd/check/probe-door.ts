@@ -1,40 +1,38 @@
 import { randomBytes, randomInt } from 'node:crypto'
-import type { Descriptor } from '../../oci/digest.ts'
 import { errorAnswer, OciError } from '../../oci/error.ts'
-import { type Image, makeImage } from '../../oci/make-image.ts'
+import { makeImage } from '../../oci/make-image.ts'
 import { parseRequestPath } from '../../oci/path.ts'
 import { DEFAULT_REGISTRY } from '../../oci/reference.ts'
 import { ownPlatform } from '../../platform/runtime.ts'
 import { probePort } from '../probe-name.ts'
-
-/** An image that exists for one probe, under a name that no registry can have: `.invalid` never resolves (RFC 6761, 6.4). */
-export interface ProbeImage {
-  /** `probe-<random>-<port of its door>.swarmirror.invalid`. */
-  readonly registry: string
-  /** Also random, so that the door recognises a request even if its `ns` was lost on the way. */
-  readonly repository: string
-  readonly tag: string
-  /** The full reference, which containerd pulls. */
-  readonly reference: string
-  readonly image: Image
-  readonly layer: Descriptor
-}
 
 /** Seeds up to here stay exact in the arithmetic of {@link makeImage}. */
 const SEEDS = 2 ** 40
 /** Bytes of the probe's only file. The pull gets three blobs of some 3 KiB together. */
 const FILE_SIZE = 64
 
+/** An image that exists for one probe, under a name that no registry can have: `.invalid` never resolves (RFC 6761, 6.4). */
+export type ProbeImage = ReturnType<typeof makeProbeImage>
+
 /** Makes an image for this machine's platform that nobody else has. A door on that port of this machine serves it. */
-export function makeProbeImage(port: number): ProbeImage {
+export function makeProbeImage(port: number) {
   const token = randomBytes(8).toString('hex')
   const registry = `probe-${token}-${port}.swarmirror.invalid`
+  // Also random, so that the door recognises a request even if its `ns` was lost on the way.
   const repository = `swarmirror/probe-${token}`
   const tag = '1'
   const image = makeImage({ layers: 1, layerSize: FILE_SIZE, seed: randomInt(SEEDS), platform: ownPlatform })
   const layer = image.contents.at(-1)?.descriptor
   if (layer === undefined) throw new Error('the image of a probe has no layer')
-  return { registry, repository, tag, reference: `${registry}/${repository}:${tag}`, image, layer }
+  return {
+    registry,
+    repository,
+    tag,
+    /** The full reference, which containerd pulls. */
+    reference: `${registry}/${repository}:${tag}`,
+    image,
+    layer,
+  }
 }
 
 /** The parts of an answered request for a probe that are evidence. */

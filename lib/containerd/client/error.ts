@@ -1,3 +1,5 @@
+import type { ConnectError } from '@connectrpc/connect'
+
 /** What went wrong, for programs. The message quotes containerd, the cause is the transport's error. */
 export type ContainerdErrorCode =
   | 'not-found'
@@ -41,13 +43,6 @@ const CODES: ReadonlyMap<number, ContainerdErrorCode> = new Map([
 ])
 
 /** Recognizes connect's errors by their form: a mirror without containerd does not load connect, which takes 8 MiB. */
-interface ConnectError extends Error {
-  /** gRPC's status code. */
-  readonly code: number
-  /** The message without that code. */
-  readonly rawMessage: string
-}
-
 function isConnectError(error: unknown): error is ConnectError {
   return error instanceof Error && error.name === 'ConnectError' && 'code' in error && 'rawMessage' in error
 }
@@ -64,20 +59,17 @@ const FORBIDDEN = new Set(['EACCES', 'EPERM'])
  * @param call the call's name, for the message
  */
 export function containerdError(call: string, error: unknown): ContainerdError {
-  if (error instanceof ContainerdError) return error
   const known = causes(error)
   const own = known.find((cause) => cause instanceof ContainerdError)
-  if (own instanceof ContainerdError) return own
-  const system = known
-    .map((cause) => ('code' in cause ? cause.code : undefined))
-    .filter((code) => typeof code === 'string')
+  if (own !== undefined) return own
   const text = isConnectError(error) ? error.rawMessage : String(error)
-  return new ContainerdError(codeOf(error, system), `containerd ${call}: ${text}`, { cause: error })
+  return new ContainerdError(codeOf(error, known), `containerd ${call}: ${text}`, { cause: error })
 }
 
-function codeOf(error: unknown, system: readonly string[]): ContainerdErrorCode {
+function codeOf(error: unknown, known: readonly Error[]): ContainerdErrorCode {
+  const system = known.flatMap((cause) => ('code' in cause && typeof cause.code === 'string' ? cause.code : []))
   if (system.some((code) => FORBIDDEN.has(code))) return 'denied'
-  if (causes(error).some(isOtherProtocol)) return 'unexpected'
+  if (known.some(isOtherProtocol)) return 'unexpected'
   if (system.some((code) => GONE.has(code) || code.startsWith('ERR_HTTP2_'))) return 'unavailable'
   return (isConnectError(error) ? CODES.get(error.code) : undefined) ?? 'unexpected'
 }

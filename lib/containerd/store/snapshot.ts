@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Digest } from '../../oci/digest.ts'
 import { digestKey, type Key, tagKey } from '../../oci/key.ts'
 import { admittedNames, type Policy } from '../../oci/policy.ts'
@@ -44,7 +45,7 @@ export function createSnapshotTaker(
   { admits, withholds }: SnapshotRules,
   onProblem: (problem: WalkProblem) => void,
 ) {
-  let last: { readonly snapshot: Snapshot; readonly images: string } | undefined
+  let last: { readonly snapshot: Snapshot; readonly images: readonly ContainerdImage[] } | undefined
   let manifests = new Map<Digest, Uint8Array>()
   let told = new Set<string>()
 
@@ -93,10 +94,11 @@ export function createSnapshotTaker(
     for await (const { digest, size, labels } of client.listContent(signal)) {
       if (!withholds(labels)) sizes.set(digest, size)
     }
-    const asText = JSON.stringify(images)
-    if (last?.images === asText && sameSizes(last.snapshot.sizes, sizes)) return { ...last.snapshot, changed: false }
+    if (last !== undefined && isDeepStrictEqual([last.images, last.snapshot.sizes], [images, sizes])) {
+      return { ...last.snapshot, changed: false }
+    }
     const snapshot = { ...(await walk(images, sizes, signal)), sizes, changed: true }
-    last = { snapshot, images: asText }
+    last = { snapshot, images }
     return snapshot
   }
 }
@@ -163,8 +165,4 @@ function keysOf(images: readonly ContainerdImage[], held: ReadonlyMap<Digest, st
     if (tag !== undefined) keys.add(tagKey(tag))
   }
   return keys
-}
-
-function sameSizes(some: ReadonlyMap<Digest, number>, others: ReadonlyMap<Digest, number>): boolean {
-  return some.size === others.size && some.entries().every(([digest, size]) => others.get(digest) === size)
 }
