@@ -157,7 +157,8 @@ export function createUpstreams(
      */
     async answers(registry: string, signal: AbortSignal): Promise<boolean> {
       const now = clock.now()
-      const entry = entries.get(registry) ?? makeEntry()
+      const fresh: Entry = { state: undefined, until: 0, askedAt: now, looking: undefined, cancel: () => undefined }
+      const entry = entries.get(registry) ?? fresh
       entries.delete(registry)
       entries.set(registry, entry)
       entry.askedAt = now
@@ -198,8 +199,4 @@ export async function askHosts(
   }
   const [first = { state: 'unasked', reason: 'there is no host to ask' } as const] = results
   return results.find(({ state }) => state === 'unasked') ?? first
-}
-
-function makeEntry(): Entry {
-  return { state: undefined, until: 0, askedAt: 0, looking: undefined, cancel: () => undefined }
 }
