@@ -29,7 +29,6 @@ export const CONFIG_RULES: readonly Rule<ConfigSnapshot>[] = [
     id: 'containerd-config-in-use',
     reads: ({ process }: ConfigSnapshot) => process,
     judges({ pid, configFile, startedWith: used }) {
-      if (used === undefined) return []
       const seen = `containerd (process ${pid}) was started with ${used}, and ${configFile} is another file`
       const remedy = { text: 'let swarmirror read that file', lines: [`${variableOf('containerd-config')}=${used}`] }
       return { severity: 'error', seen, remedy }

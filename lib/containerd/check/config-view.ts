@@ -10,8 +10,8 @@ import type { ProbeEvidence } from './probe.ts'
 
 /** The input of the rules on containerd's configuration. */
 export interface ConfigSnapshot {
-  /** `undefined` if containerd does not answer. */
-  readonly process: Fact<ProcessView> | undefined
+  /** `undefined` if containerd does not answer, or was not seen to use another file. */
+  readonly process: Fact<OtherFile | undefined>
   /** `undefined` if containerd was started with another file, because this one then means nothing. */
   readonly config: ConfigView | undefined
   readonly probe: ProbeEvidence
@@ -45,15 +45,8 @@ export async function lookAtConfig(
   }
 }
 
-/** What is visible of containerd's process. */
-export interface ProcessView {
-  /** As containerd reports it. */
-  readonly pid: number
-  /** The file that the check reads. */
-  readonly configFile: string
-  /** The file that containerd was started with, if it is another one. */
-  readonly startedWith: string | undefined
-}
+/** A file that containerd was started with in place of the one that the check reads. */
+type OtherFile = NonNullable<Awaited<ReturnType<typeof lookAtProcess>>>
 
 /** A flag of containerd, in every form that Go accepts. */
 const CONFIG_FLAG = /^--?(?:config|c)(?:=(.*))?$/s
@@ -62,13 +55,15 @@ const CONFIG_FLAG = /^--?(?:config|c)(?:=(.*))?$/s
  * Looks at containerd's process if it is visible, which it is not from a container without the node's processes. Compares files by
  * what the paths lead to, since a container may see them elsewhere.
  *
+ * @param configFile the file that the check reads
  * @param proc the directory of processes; tests use another one
+ * @returns the file that containerd was started with, if it is another one
  */
-export async function lookAtProcess(pid: number, configFile: string, proc = '/proc'): Promise<ProcessView> {
+export async function lookAtProcess(pid: number, configFile: string, proc = '/proc') {
   const process = join(proc, String(pid))
   const [program = '', ...args] = (await readFile(join(process, 'cmdline'), 'utf8').catch(() => '')).split('\0')
   // In another PID namespace, the number belongs to another process.
-  if (!basename(program).startsWith('containerd')) return { pid, configFile, startedWith: undefined }
+  if (!basename(program).startsWith('containerd')) return undefined
   let told: string = SETTINGS['containerd-config'].default
   for (const [at, arg] of args.entries()) {
     const [flag, value] = CONFIG_FLAG.exec(arg) ?? []
@@ -76,7 +71,7 @@ export async function lookAtProcess(pid: number, configFile: string, proc = '/pr
   }
   const used = told.startsWith('/') ? await identityOf(join(process, 'root', told)) : undefined
   const another = used !== undefined && used !== (await identityOf(configFile))
-  return { pid, configFile, startedWith: another ? told : undefined }
+  return another ? { pid, configFile, startedWith: told } : undefined
 }
 
 /** Identifies a file; `undefined` for a missing or inaccessible one, of which the check says nothing. */

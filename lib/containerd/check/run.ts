@@ -1,5 +1,5 @@
 import type { Logger } from '../../observe/log.ts'
-import { hostOf, type Settings } from '../../settings/settings.ts'
+import { type Address, hostOf, type Settings } from '../../settings/settings.ts'
 import type { Containerd } from '../client/client.ts'
 import { CRI_NAMESPACE } from '../client/cri.ts'
 import { ContainerdError, isLasting } from '../client/error.ts'
@@ -100,21 +100,23 @@ async function look(
       return { unreadable: `containerd stopped answering: ${error.message}` }
     }
   }
-  if (refusal === undefined) await sweep(dependencies, subject, signal)
+  // Probes end up in the namespace of CRI, whichever namespace is mirrored.
+  const places = { client: containerd.in(CRI_NAMESPACE), cri: containerd.cri, certsDir }
+  if (refusal === undefined) await sweep(places, subject, dependencies.log, signal)
   const told = isUnreadable(version) ? undefined : version
   const registries = subject.registries && [...subject.registries]
   const mirror = mirrorEntryFor(listen, subject.resolve)
   const hostsCheck = { certsDir, registries, mirror, version: told, program }
   const images = await asked(() => countImages(containerd, namespace, signal))
   const process = await asked(async () => lookAtProcess((await client.server(signal)).pid, configFile))
-  const isOther = process !== undefined && !isUnreadable(process) && process.startedWith !== undefined
   const registryDoor = `${hostOf(listen.host)}:${listen.port}`
-  const config = isOther
-    ? undefined
-    : await lookAtConfig(version, { ...files, path: configFile }, { certsDir, registryDoor }, HOSTS_FILES)
+  const config =
+    process === undefined || isUnreadable(process)
+      ? await lookAtConfig(version, { ...files, path: configFile }, { certsDir, registryDoor }, HOSTS_FILES)
+      : undefined
   const byMirrors = config !== undefined && mirrorsInPlace(config)
   const hosts = byMirrors ? [] : await checkHosts(hostsCheck, files)
-  const probed = await asked(() => probe(dependencies, subject, { hosts: hostsCheck, files, config }, signal))
+  const probed = await asked(() => probe(dependencies, { places, listen, hosts: hostsCheck, files, config }, signal))
   const snapshot: Snapshot = {
     socket: { path: subject['containerd-socket'], refusal },
     version,
@@ -129,15 +131,9 @@ async function look(
   return { snapshot, hosts, interrupted }
 }
 
-/** Probes end up in the namespace of CRI, whichever namespace is mirrored. */
-function placesOf({ containerd }: CheckDependencies, { 'certs-dir': certsDir }: CheckSubject): ProbePlaces {
-  return { client: containerd.in(CRI_NAMESPACE), cri: containerd.cri, certsDir }
-}
-
-async function sweep(dependencies: CheckDependencies, subject: CheckSubject, signal: AbortSignal): Promise<void> {
-  const { log } = dependencies
+async function sweep(places: ProbePlaces, { listen }: CheckSubject, log: Logger, signal: AbortSignal): Promise<void> {
   try {
-    await sweepProbes(placesOf(dependencies, subject), { hosts: [hostOf(subject.listen.host)], log }, signal)
+    await sweepProbes(places, { hosts: [hostOf(listen.host)], log }, signal)
   } catch (error) {
     signal.throwIfAborted()
     log.warn('could not look for remains of killed probes', { error })
@@ -145,18 +141,16 @@ async function sweep(dependencies: CheckDependencies, subject: CheckSubject, sig
 }
 
 async function probe(
-  dependencies: CheckDependencies,
-  subject: CheckSubject,
-  { hosts, files, config }: { hosts: HostsCheck; files: HostsReader; config: ConfigView | undefined },
+  { probe, log }: CheckDependencies,
+  node: { places: ProbePlaces; listen: Address; hosts: HostsCheck; files: HostsReader; config: ConfigView | undefined },
   signal: AbortSignal,
 ): Promise<ProbeEvidence> {
-  const { probe, log } = dependencies
-  const { 'certs-dir': certsDir, listen } = subject
+  const { places, listen, hosts, files, config } = node
   if (typeof probe === 'string') return { unreadable: probe }
   const byMirrors = config !== undefined && mirrorsLeadHere(config)
   // A probe's own hosts.toml can lead to any address. registry.mirrors and existing hosts.toml files lead only to the registry door,
   // whose address must otherwise stay free for a starting mirror. A mirror that runs there forwards the pull to this process.
-  const address = await probe.open(byMirrors || (await HOSTS_FILES.unwritable(certsDir)) !== undefined)
+  const address = await probe.open(byMirrors || (await HOSTS_FILES.unwritable(places.certsDir)) !== undefined)
   if (byMirrors && address.port !== listen.port) {
     return { unreadable: 'registry.mirrors leads to the mirror that runs here, not to this process' }
   }
@@ -167,6 +161,5 @@ async function probe(
     const [url = '', ...more] = [listen, address].map(mirrorUrlFor)
     return [url, ...more].some((url) => leadsTo(first, url)) || `${view.file} names ${first.name} first, not ${url}`
   }
-  const parts = { ...placesOf(dependencies, subject), door: probe.door, defaultPointsHere, log }
-  return await runProbe(parts, { address }, signal)
+  return await runProbe({ ...places, door: probe.door, defaultPointsHere, log }, { address }, signal)
 }

@@ -15,31 +15,31 @@ export const DEFAULT_NAMESPACE = '_default'
 export const HOSTS_FILE = 'hosts.toml'
 
 /** A directory for a registry, and its hosts.toml. */
-export interface HostsDirectory {
-  /** Where the directory is, after following links; `undefined` if it does not exist. */
-  readonly real: string | undefined
-  /** The path of the hosts.toml that containerd opens. */
-  readonly file: string
-  /** The hosts.toml itself, after following links; `undefined` for a link that leads to nothing. */
-  readonly target: string | undefined
-  /** `undefined` if there is no hosts.toml. */
-  readonly text: string | undefined
-  /** Whether all of it is UTF-8; `text` has replacements for anything else. */
-  readonly utf8: boolean
-}
+export type HostsDirectory = Awaited<ReturnType<typeof lookAt>>
 
 /**
  * Looks at a directory and its hosts.toml.
  *
  * @throws what the file system refuses, except because it does not exist
  */
-export async function lookAt(directory: string, files: HostsReader): Promise<HostsDirectory> {
+export async function lookAt(directory: string, files: HostsReader) {
   const file = join(directory, HOSTS_FILE)
   const bytes = await files.read(file)
   const real = await files.real(directory)
   const target = (await files.isLink(file)) ? await files.real(file) : join(real ?? directory, HOSTS_FILE)
   const text = bytes?.toString('utf8')
-  return { real, file, target, text, utf8: bytes?.equals(Buffer.from(text ?? '', 'utf8')) ?? true }
+  return {
+    /** Where the directory is, after following links; `undefined` if it does not exist. */
+    real,
+    /** The path of the hosts.toml that containerd opens. */
+    file,
+    /** The hosts.toml itself, after following links; `undefined` for a link that leads to nothing. */
+    target,
+    /** `undefined` if there is no hosts.toml. */
+    text,
+    /** Whether all of it is UTF-8; `text` has replacements for anything else. */
+    utf8: bytes?.equals(Buffer.from(text ?? '', 'utf8')) ?? true,
+  }
 }
 
 /** The directories where containerd looks for a single registry. Only the first one that exists counts. */
