@@ -49,19 +49,21 @@ export function parseToml(text: string, file = ''): TomlTable {
   const root: MutableTable = new Map()
   const entryOf = (value: TomlValue, { loc }: AST.TOMLNode): TomlEntry => ({ value, line: loc.start.line, file })
 
-  /** The table at a path, which is made if it is missing. A number in a path is the index in an array of tables. */
+  /** The table at a path. It is made if it is missing, like those before it. A number is the index in an array of tables. */
   function descend(from: MutableTable, path: readonly (string | number)[], node: AST.TOMLTable | AST.TOMLKeyValue) {
     const { line, column } = node.loc.start
     if (path.length > NESTING_LIMIT) throw new TomlError('nested too deeply', line, column + 1)
     let table = from
     for (const [at, name] of path.entries()) {
       if (typeof name === 'number') continue
-      const next = path[at + 1]
-      let value = table.get(name)?.value
-      if (Array.isArray(value)) value = value.at(typeof next === 'number' ? next : -1)?.value
-      if (value === undefined) {
-        value = new Map()
-        table.set(name, entryOf(value, node))
+      const index = path[at + 1]
+      const isArray = typeof index === 'number'
+      const entry = table.get(name) ?? entryOf(isArray ? [] : new Map(), node)
+      table.set(name, entry)
+      let { value } = entry
+      if (isArray && Array.isArray(value)) {
+        value[index] ??= entryOf(new Map(), node)
+        value = value[index].value
       }
       if (!(value instanceof Map)) throw new TomlError(`${name} is not a table`, line, column + 1)
       table = value
@@ -89,14 +91,6 @@ export function parseToml(text: string, file = ''): TomlTable {
     if (node.type === 'TOMLKeyValue') {
       setPair(root, node)
       continue
-    }
-    if (node.kind === 'array') {
-      const holder = descend(root, node.resolvedKey.slice(0, -2), node)
-      const name = String(node.resolvedKey.at(-2))
-      const elements = holder.get(name)?.value
-      const table = entryOf(new Map(), node)
-      if (Array.isArray(elements)) elements.push(table)
-      else holder.set(name, entryOf([table], node))
     }
     const table = descend(root, node.resolvedKey, node)
     for (const pair of node.body) setPair(table, pair)
