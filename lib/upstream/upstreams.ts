@@ -157,8 +157,8 @@ export function createUpstreams(
      */
     async answers(registry: string, signal: AbortSignal): Promise<boolean> {
       const now = clock.now()
-      const fresh: Entry = { state: undefined, until: 0, askedAt: now, looking: undefined, cancel: () => undefined }
-      const entry = entries.get(registry) ?? fresh
+      const made: Entry = { state: undefined, until: 0, askedAt: now, looking: undefined, cancel: () => undefined }
+      const entry = entries.get(registry) ?? made
       entries.delete(registry)
       entries.set(registry, entry)
       entry.askedAt = now

@@ -1,5 +1,6 @@
-import { type Any, anyUnpack } from '@bufbuild/protobuf/wkt'
+import { anyUnpack } from '@bufbuild/protobuf/wkt'
 import { ContentCreateSchema, ContentDeleteSchema } from '../../../proto/containerd/events/content_pb.ts'
+import type { Envelope } from '../../../proto/containerd/types/envelope_pb.ts'
 import { ContainerdError } from './error.ts'
 
 /** The types of events that name content. `/content/create` exists since containerd 2.1. */
@@ -23,18 +24,12 @@ export function eventFilters(topics: readonly Topic[], namespace: string): strin
   return topics.map((topic) => `topic==${JSON.stringify(topic)},namespace==${JSON.stringify(namespace)}`)
 }
 
-/** The relevant fields of an envelope. */
-interface EventEnvelope {
-  readonly topic: string
-  readonly event?: Any | undefined
-}
-
 /**
  * The event in an envelope.
  *
  * @throws {ContainerdError} `unexpected` if an event about content does not have its topic's type, or is not protobuf
  */
-export function decodeEvent({ topic, event }: EventEnvelope): ContainerdEvent {
+export function decodeEvent({ topic, event }: Pick<Envelope, 'topic' | 'event'>): ContainerdEvent {
   if (!isAboutContent(topic)) return { topic }
   const schema = CONTENT[topic]
   let cause: unknown

@@ -91,18 +91,15 @@ function endpointUrl(name: string, overridePath: boolean, line: number): string 
  * @throws {HostsError} if the name is not a URL
  */
 export function isUrl(name: string, url: string): boolean {
-  return asksAt({ url: endpointUrl(name, false, 1) }, url)
+  return endpointUrl(name, false, 1) === endpointUrl(url, false, 1)
 }
 
-/** Whether containerd asks a host at the URL. The name alone does not tell, since `override_path` omits `/v2`. */
-export function asksAt(host: Pick<Endpoint, 'url'>, url: string): boolean {
-  return host.url === endpointUrl(url, false, 1)
-}
-
-const OTHER_NAME: Readonly<Record<string, string>> = { '127.0.0.1': 'localhost', localhost: '127.0.0.1' }
-
-/** Whether this host leads containerd to the mirror, even by the other name of loopback. */
+/**
+ * Whether this host leads containerd to the mirror, even by the other name of loopback. The name alone does not tell, since
+ * `override_path` omits `/v2`.
+ */
 export function leadsTo(host: Pick<Endpoint, 'url'>, url: string): boolean {
-  const named = url.replace(/\/\/(127\.0\.0\.1|localhost):/, (_, name) => `//${OTHER_NAME[name]}:`)
-  return asksAt(host, url) || asksAt(host, named)
+  const [one, other] = ['//127.0.0.1:', '//localhost:'] as const
+  const names = [url, url.replace(one, other), url.replace(other, one)]
+  return names.some((name) => host.url === endpointUrl(name, false, 1))
 }
