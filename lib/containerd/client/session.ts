@@ -29,9 +29,10 @@ export function createSession(socket: string) {
 
   function connected(): Connection {
     const session = connect(AUTHORITY, { createConnection: () => dial(socket).on('error', heard) })
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    promise.catch(heard)
-    const connection: Connection = { session, ready: promise, streams: 0, end }
+    const { promise: ready, resolve, reject } = Promise.withResolvers<void>()
+    ready.catch(heard)
+    const connection: Connection = { ready, begin, end }
+    let streams = 0
     open.add(connection)
     const leave = () => {
       if (current === connection) current = undefined
@@ -40,6 +41,22 @@ export function createSession(socket: string) {
       leave()
       open.delete(connection)
       reject(reason)
+    }
+    function begin(headers: OutgoingHttpHeaders, options: ClientSessionRequestOptions) {
+      if (session.closed || session.destroyed) return undefined
+      try {
+        const stream = session.request(headers, options)
+        // A call keeps the process alive while it runs.
+        if (streams++ === 0) session.ref()
+        stream.once('close', () => {
+          streams -= 1
+          if (streams === 0 && !session.destroyed) session.unref()
+        })
+        return stream
+      } catch (error) {
+        if (ENDING.has((error as NodeJS.ErrnoException).code ?? '')) return undefined
+        throw error
+      }
     }
     function end(reason: Error): void {
       over(reason)
@@ -76,7 +93,7 @@ export function createSession(socket: string) {
         current ??= connected()
         const connection = current
         await connection.ready
-        const stream = begin(connection, { ...headers, ':method': method, ':path': path }, options)
+        const stream = connection.begin({ ...headers, ':method': method, ':path': path }, options)
         if (stream !== undefined) return stream
         if (current === connection) current = undefined
       }
@@ -94,38 +111,15 @@ export function createSession(socket: string) {
 }
 
 interface Connection {
-  readonly session: ReturnType<typeof connect>
   /** Rejects if the connection ends first. */
   readonly ready: Promise<void>
-  streams: number
+  /** Begins a call; returns `undefined` if the connection ended before anything was sent. */
+  begin(headers: OutgoingHttpHeaders, options: ClientSessionRequestOptions): ClientHttp2Stream | undefined
   end(reason: Error): void
-}
-
-/** A call on a connection; `undefined` if the connection ended before anything was sent. */
-function begin(connection: Connection, headers: OutgoingHttpHeaders, options: ClientSessionRequestOptions) {
-  const { session } = connection
-  if (session.closed || session.destroyed) return undefined
-  try {
-    const stream = session.request(headers, options)
-    keepWhile(stream, connection)
-    return stream
-  } catch (error) {
-    if (ENDING.has((error as NodeJS.ErrnoException).code ?? '')) return undefined
-    throw error
-  }
 }
 
 /** The codes of a connection that accepts no more calls. */
 const ENDING = new Set(['ERR_HTTP2_GOAWAY_SESSION', 'ERR_HTTP2_INVALID_SESSION'])
-
-/** Keeps the process alive while a call runs. */
-function keepWhile(stream: ClientHttp2Stream, connection: Connection): void {
-  if (connection.streams++ === 0) connection.session.ref()
-  stream.once('close', () => {
-    connection.streams -= 1
-    if (connection.streams === 0 && !connection.session.destroyed) connection.session.unref()
-  })
-}
 
 function gone(): NodeJS.ErrnoException {
   return Object.assign(new Error('the connection has ended'), { code: 'ECONNRESET' })
