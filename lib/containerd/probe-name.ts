@@ -9,11 +9,6 @@ export function isProbeRegistry(registry: string): boolean {
   return NAME.test(registry)
 }
 
-/** Whether a directory holds the hosts.toml of a probe. Its name begins with a dot during writing. */
-export function isProbeDirectory(name: string): boolean {
-  return isProbeRegistry(name.startsWith('.') ? name.slice(1) : name)
-}
-
 /** The port of the door that served a probe. */
 export function probePort(registry: string): number | undefined {
   const port = NAME.exec(registry)?.[1]

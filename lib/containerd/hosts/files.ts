@@ -1,7 +1,7 @@
 import { constants, readdirSync, statSync } from 'node:fs'
 import * as fs from 'node:fs/promises'
 import { join } from 'node:path'
-import { isProbeDirectory } from '../probe-name.ts'
+import { isProbeRegistry } from '../probe-name.ts'
 
 /** Everybody may read, and root may write: as containerd's packages make theirs. */
 const FILE_MODE = 0o644
@@ -70,7 +70,7 @@ export const HOSTS_FILES = {
 export type HostsFiles = typeof HOSTS_FILES
 
 /** Reads hosts.toml files. Returns `undefined` for what is not there, and throws whatever else the file system refuses. */
-export type HostsReader = Pick<HostsFiles, 'read' | 'list' | 'real' | 'isLink'>
+export type HostsReader = Pick<HostsFiles, 'read' | 'list' | 'real'>
 
 /**
  * Reads a file that somebody else put there, if it is a regular file: a pipe or a device may never end.
@@ -123,8 +123,8 @@ export function rememberingReader(reader: HostsReader): { readonly reader: Hosts
       if (!looked.has(path)) looked.set(path, signature)
       return await read(path)
     }
-  const { read, list, real, isLink } = reader
-  return { looked, reader: { read: noted(read), list: noted(list), real: noted(real), isLink: noted(isLink) } }
+  const { read, list, real } = reader
+  return { looked, reader: { read: noted(read), list: noted(list), real: noted(real) } }
 }
 
 /** Whether any of the paths has changed since that look. */
@@ -143,8 +143,8 @@ function signatureOf(path: string): string {
     const found = statSync(path, { throwIfNoEntry: false })
     if (found === undefined) return 'ENOENT'
     if (!found.isDirectory()) return `${found.ino} ${found.size} ${found.mtimeMs} ${found.ctimeMs}`
-    // Probes of this process and of others come and go.
-    const names = readdirSync(path).filter((name) => !isProbeDirectory(name))
+    // Probes of this process and of others come and go, with a dot before their names during writing.
+    const names = readdirSync(path).filter((name) => !isProbeRegistry(name.replace(/^\./, '')))
     return names.sort().join('/')
   } catch (error) {
     return (error as NodeJS.ErrnoException).code ?? String(error)

@@ -14,32 +14,13 @@ export const DEFAULT_NAMESPACE = '_default'
 
 export const HOSTS_FILE = 'hosts.toml'
 
-/** A directory for a registry, and its hosts.toml. */
-export type HostsDirectory = Awaited<ReturnType<typeof lookAt>>
-
 /**
- * Looks at a directory and its hosts.toml.
+ * The text of a directory's hosts.toml, with replacements for what is not UTF-8; empty if there is none.
  *
  * @throws what the file system refuses, except because it does not exist
  */
-export async function lookAt(directory: string, files: HostsReader) {
-  const file = join(directory, HOSTS_FILE)
-  const bytes = await files.read(file)
-  const real = await files.real(directory)
-  const target = (await files.isLink(file)) ? await files.real(file) : join(real ?? directory, HOSTS_FILE)
-  const text = bytes?.toString('utf8')
-  return {
-    /** Where the directory is, after following links; `undefined` if it does not exist. */
-    real,
-    /** The path of the hosts.toml that containerd opens. */
-    file,
-    /** The hosts.toml itself, after following links; `undefined` for a link that leads to nothing. */
-    target,
-    /** `undefined` if there is no hosts.toml. */
-    text,
-    /** Whether all of it is UTF-8; `text` has replacements for anything else. */
-    utf8: bytes?.equals(Buffer.from(text ?? '', 'utf8')) ?? true,
-  }
+export async function textIn(directory: string, files: HostsReader): Promise<string> {
+  return (await files.read(join(directory, HOSTS_FILE)))?.toString('utf8') ?? ''
 }
 
 /** The directories where containerd looks for a single registry. Only the first one that exists counts. */
@@ -138,8 +119,8 @@ export async function seenFor(
 ): Promise<SeenDirectory> {
   for (const directory of [...directoriesFor(registry, certsDir), join(certsDir, DEFAULT_NAMESPACE)]) {
     try {
-      const { real, text = '' } = await lookAt(directory, files)
-      if (real !== undefined) return { directory, ...readHosts(text, dialect) }
+      const text = await textIn(directory, files)
+      if ((await files.real(directory)) !== undefined) return { directory, ...readHosts(text, dialect) }
     } catch (error) {
       if (!isRefusal(error)) throw error
       // containerd cannot read a directory or a pipe either.

@@ -5,7 +5,7 @@ import { NEWEST } from '../dialect.ts'
 import { putIn, takeOut, verifyEdit } from './edit.ts'
 import { HostsError, isUrl } from './endpoint.ts'
 import { type HostsFiles, type HostsReader, isRefusal } from './files.ts'
-import { DEFAULT_NAMESPACE, directoriesFor, HOSTS_FILE, type HostsDirectory, lookAt } from './look.ts'
+import { DEFAULT_NAMESPACE, directoriesFor, HOSTS_FILE, textIn } from './look.ts'
 import { type HostsCheck, isRight } from './mirror-entry.ts'
 import { readHosts } from './reading.ts'
 import { hasCertificates } from './upstream-hosts.ts'
@@ -110,11 +110,10 @@ async function planFile(
   { certsDir, mirror }: HostsTarget,
   files: HostsFiles,
 ): Promise<Change> {
-  const looked = await lookAt(directory, files)
-  if (looked.real === undefined && registry !== DEFAULT_NAMESPACE) {
+  if (registry !== DEFAULT_NAMESPACE && (await files.real(directory)) === undefined) {
     await refuseShadowing(registry, directory, certsDir, files)
   }
-  const unchanged = keep(looked)
+  const unchanged = await keep(directory, files)
   const { before } = unchanged
   const own = takeOut(before ?? '')
   const base = own?.rest ?? before ?? ''
@@ -144,17 +143,23 @@ async function planFile(
  *
  * @throws {HostsError} if a change would lose something
  */
-function keep({ file, target, text, utf8 }: HostsDirectory): Change {
+async function keep(directory: string, files: HostsFiles): Promise<Change> {
+  const path = join(directory, HOSTS_FILE)
+  const bytes = await files.read(path)
+  const real = await files.real(directory)
+  const target = (await files.isLink(path)) ? await files.real(path) : join(real ?? directory, HOSTS_FILE)
   if (target === undefined) throw new HostsError('a link that leads to nothing: make what it leads to reachable')
-  if (!utf8) throw new HostsError('not UTF-8, which TOML demands')
-  const nothing = { action: 'keep', notes: [] } as const
-  return { path: file, target, before: text, after: text, ...nothing }
+  const text = bytes?.toString('utf8')
+  if (text !== undefined && bytes?.equals(Buffer.from(text, 'utf8')) === false) {
+    throw new HostsError('not UTF-8, which TOML demands')
+  }
+  return { path, target, before: text, after: text, action: 'keep', notes: [] }
 }
 
 /** A new directory takes a registry away from `_default`, and with it from whatever others wrote there. */
 async function refuseShadowing(registry: string, directory: string, certsDir: string, files: HostsReader) {
   const general = join(certsDir, DEFAULT_NAMESPACE)
-  const text = (await lookAt(general, files)).text ?? ''
+  const text = await textIn(general, files)
   const others = text === '' ? await hasCertificates(general, files) : (takeOut(text)?.rest ?? text) !== ''
   if (!others) return
   throw new HostsError(
@@ -163,7 +168,7 @@ async function refuseShadowing(registry: string, directory: string, certsDir: st
 }
 
 async function planFileRemoval(directory: string, files: HostsFiles): Promise<Change> {
-  const unchanged = keep(await lookAt(directory, files))
+  const unchanged = await keep(directory, files)
   const { before } = unchanged
   const own = takeOut(before ?? '')
   if (own === undefined) return unchanged
