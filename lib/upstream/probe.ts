@@ -1,9 +1,9 @@
 import { promises as dns, type LookupAddress } from 'node:dns'
 import { type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http'
-import { BlockList, connect, isIP, isIPv6, type Socket } from 'node:net'
+import { connect, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { bounded, onAbort, unlessAborted } from '../platform/abort.ts'
-import { bare, createProxyChoice, type ProxySettings } from './proxy.ts'
+import { bare, createProxyChoice, inNetworks, type ProxySettings } from './proxy.ts'
 
 /** A host that containerd asks for a registry after the mirror. */
 export interface UpstreamHost {
@@ -182,17 +182,13 @@ const RESERVED = [
   ...['0.0.0.0/8', '127.0.0.0/8', '169.254.0.0/16', '192.0.0.0/24', '192.0.2.0/24', '192.88.99.0/24', '198.18.0.0/15'],
   ...['198.51.100.0/24', '203.0.113.0/24', '224.0.0.0/3'],
   ...['::/96', '64:ff9b:1::/48', '100::/64', '2001::/23', '2001:db8::/32', '2002::/16', 'fe80::/9', 'ff00::/8'],
-] as const
+]
 
-const LIST = new BlockList()
-for (const network of RESERVED) {
-  const [address = '', bits] = network.split('/')
-  LIST.addSubnet(address, Number(bits), isIPv6(address) ? 'ipv6' : 'ipv4')
-  // The same network through NAT64 (RFC 6052), as nodes without IPv4 reach it.
-  if (!isIPv6(address)) LIST.addSubnet(`64:ff9b::${address}`, 96 + Number(bits), 'ipv6')
-}
+/** The same networks through NAT64 (RFC 6052), as nodes without IPv4 reach them. */
+const RESERVED_BY_NAT64 = RESERVED.filter((network) => !network.includes(':')).map((network) => {
+  const [address, bits] = network.split('/')
+  return `64:ff9b::${address}/${96 + Number(bits)}`
+})
 
 /** Whether an address is one that no registry can have. An IPv4 address mapped into IPv6 counts as IPv4. */
-export function isReserved(address: string): boolean {
-  return LIST.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
-}
+export const isReserved = inNetworks([...RESERVED, ...RESERVED_BY_NAT64])

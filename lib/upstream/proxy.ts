@@ -37,7 +37,7 @@ function readException(text: string): Exception {
   if (text === '') return () => false
   if (text === '*') return () => true
   const [, network = '', bits = ''] = /^([0-9a-f.:]+)\/(\d{1,3})$/.exec(text) ?? []
-  if (isIP(network) !== 0) return inNetwork(network, Number(bits))
+  if (isIP(network) !== 0) return Number(bits) > (isIPv6(network) ? 128 : 32) ? () => false : inNetworks([text])
   const [, named = '', onlyPort] = /^(\[[^\]]*\]|[^:]*):(\d+)$/.exec(text) ?? [text, text]
   const name = bare(named)
   const isPort = (port: string) => onlyPort === undefined || onlyPort === port
@@ -47,12 +47,15 @@ function readException(text: string): Exception {
   return (host, port) => name !== '' && (host.endsWith(below) || host === itself) && isPort(port)
 }
 
-function inNetwork(network: string, bits: number): Exception {
-  const family = isIPv6(network) ? 'ipv6' : 'ipv4'
-  if (bits > (family === 'ipv6' ? 128 : 32)) return () => false
+/** Makes what tells whether an address is in one of these networks, each written as `10.0.0.0/8`. */
+export function inNetworks(networks: readonly string[]): (address: string) => boolean {
+  const familyOf = (address: string) => (isIPv6(address) ? 'ipv6' : 'ipv4')
   const list = new BlockList()
-  list.addSubnet(network, bits, family)
-  return (host) => isIP(host) !== 0 && list.check(host, isIPv6(host) ? 'ipv6' : 'ipv4')
+  for (const network of networks) {
+    const [address = '', bits] = network.split('/')
+    list.addSubnet(address, Number(bits), familyOf(address))
+  }
+  return (address) => isIP(address) !== 0 && list.check(address, familyOf(address))
 }
 
 /** An IPv6 address without its brackets. */
