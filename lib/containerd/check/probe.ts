@@ -53,7 +53,7 @@ export interface ProbeOptions {
 }
 
 /** In milliseconds. Pulling 3 KiB over loopback takes 0.2 s, and more if the disk is busy or names do not resolve. */
-export const PROBE_TIMEOUT = 20_000
+const PROBE_TIMEOUT = 20_000
 /**
  * The longest wait for a pull to end once the door has stopped serving it, in milliseconds. Only an ended pull writes nothing more:
  * a cancelled call still runs in containerd for a moment.

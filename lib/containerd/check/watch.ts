@@ -20,7 +20,7 @@ const INTERVALS = {
   away: 500,
 }
 /** How often to repeat a check at once because containerd went away or was still starting, before the result counts anyway. */
-export const INTERRUPTED_LIMIT = 20
+const INTERRUPTED_LIMIT = 20
 /** The part of a poll interval that changes get to become complete before they are checked, as a divisor. */
 const SETTLING = 5
 

@@ -21,12 +21,9 @@ export class ContainerdError extends Error {
   }
 }
 
-/** Codes of errors that waiting does not cure. */
-const LASTING = new Set<ContainerdErrorCode>(['denied', 'unsupported', 'unexpected'])
-
 /** Whether waiting cannot help. */
 export function isLasting({ code }: ContainerdError): boolean {
-  return LASTING.has(code)
+  return code === 'denied' || code === 'unsupported' || code === 'unexpected'
 }
 
 /** Our names for gRPC's status codes. Those that containerd does not use for these calls stay `unexpected`. */

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { randomBytes } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import { TomlError } from '../../toml/toml.ts'
@@ -149,10 +150,8 @@ async function keep(directory: string, files: HostsFiles): Promise<Change> {
   const real = await files.real(directory)
   const target = (await files.isLink(path)) ? await files.real(path) : join(real ?? directory, HOSTS_FILE)
   if (target === undefined) throw new HostsError('a link that leads to nothing: make what it leads to reachable')
+  if (bytes !== undefined && !isUtf8(bytes)) throw new HostsError('not UTF-8, which TOML demands')
   const text = bytes?.toString('utf8')
-  if (text !== undefined && bytes?.equals(Buffer.from(text, 'utf8')) === false) {
-    throw new HostsError('not UTF-8, which TOML demands')
-  }
   return { path, target, before: text, after: text, action: 'keep', notes: [] }
 }
 
