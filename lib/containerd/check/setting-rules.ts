@@ -71,8 +71,7 @@ export function configPathVerdict(view: ConfigView): Verdict {
 }
 
 function samePath(a: string, b: string): boolean {
-  const plain = (path: string) => posix.normalize(path).replace(/(.)\/$/, '$1')
-  return plain(a) === plain(b)
+  return posix.join(a, '/') === posix.join(b, '/')
 }
 
 /** What makes containerd look where the hosts.toml files are. */
