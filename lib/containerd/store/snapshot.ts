@@ -81,8 +81,7 @@ export function createSnapshotTaker(
     }
     const { admitted, refused } = sortOut(images, admits)
     const mediaTypes = await reach(admitted)
-    const withheld = new Set((await reach(refused)).keys())
-    for (const digest of mediaTypes.keys()) withheld.delete(digest)
+    const withheld = new Set((await reach(refused)).keys()).difference(mediaTypes)
     manifests = kept
     told = problems
     return { keys: keysOf(admitted, mediaTypes), mediaTypes, withheld }
@@ -158,8 +157,7 @@ function sortOut(
 }
 
 function keysOf(images: readonly ContainerdImage[], held: ReadonlyMap<Digest, string>): Set<Key> {
-  const keys = new Set<Key>()
-  for (const digest of held.keys()) keys.add(digestKey(digest))
+  const keys = new Set<Key>(held.keys().map(digestKey))
   for (const { name, target } of images) {
     const tag = held.has(target.digest) ? tagOf(name) : undefined
     if (tag !== undefined) keys.add(tagKey(tag))
