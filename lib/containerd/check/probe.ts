@@ -1,9 +1,9 @@
 import type { Logger } from '../../observe/log.ts'
 import { bounded, orAborted, unlessAborted } from '../../platform/abort.ts'
-import { hostOf } from '../../settings/settings.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { CriClient } from '../client/cri.ts'
 import { ContainerdError, unless } from '../client/error.ts'
+import { mirrorUrlFor } from '../hosts/mirror-entry.ts'
 import { type Fact, isUnreadable, type Unreadable } from '../rule.ts'
 import { makeProbeImage, type ProbeDoor, type ProbeImage, type ProbeRequest } from './probe-door.ts'
 import { type ProbePlaces, REMOVE_TIMEOUT, removeProbe, writeProbeHosts } from './probe-traces.ts'
@@ -41,7 +41,7 @@ export interface ProbeDependencies extends ProbePlaces {
   /** The door that answers at {@link ProbeOptions.address}. */
   readonly door: ProbeDoor
   /** Whether the hosts.toml for all registries names that door first; if not, why not. */
-  readonly defaultPointsHere: (signal: AbortSignal) => Promise<true | string>
+  readonly defaultPointsHere: () => Promise<true | string>
   readonly log: Logger
 }
 
@@ -83,10 +83,10 @@ export async function runProbe(
   }
   const probe = makeProbeImage(options.address.port)
   const content = probe.image.contents.map(({ descriptor }) => descriptor.digest)
-  const url = `http://${hostOf(options.address.host)}:${options.address.port}`
+  const url = mirrorUrlFor(options.address)
   const served = door.serve(probe)
   try {
-    const way = await tellWhere(dependencies, probe.registry, url, signal)
+    const way = await tellWhere(dependencies, probe.registry, url)
     if (typeof way !== 'string') return way
     const cancelling = new AbortController()
     const pulling = cri.pullImage(probe.reference, cancelling.signal)
@@ -115,13 +115,12 @@ async function tellWhere(
   { certsDir, defaultPointsHere }: ProbeDependencies,
   registry: string,
   door: string,
-  signal: AbortSignal,
 ): Promise<SeenPull['way'] | Unreadable> {
   try {
     await writeProbeHosts(certsDir, registry, door)
     return 'own'
   } catch (error) {
-    const points = await defaultPointsHere(signal)
+    const points = await defaultPointsHere()
     if (points === true) return '_default'
     const { code, message } = error as NodeJS.ErrnoException
     const written = `no hosts.toml for it can be written: ${code === 'ENOENT' ? `${certsDir} is not there` : message}`

@@ -158,8 +158,9 @@ async function probe(
     const view = await viewOf(DEFAULT_NAMESPACE, hosts, files)
     const first = view.kind === 'hosts' ? view.hosts[0] : undefined
     if (first === undefined) return `${view.file} names no host`
-    const [url = '', ...more] = [listen, address].map(mirrorUrlFor)
-    return [url, ...more].some((url) => leadsTo(first, url)) || `${view.file} names ${first.name} first, not ${url}`
+    const { url } = hosts.mirror
+    const isHere = leadsTo(first, url) || leadsTo(first, mirrorUrlFor(address))
+    return isHere || `${view.file} names ${first.name} first, not ${url}`
   }
   return await runProbe({ ...places, door: probe.door, defaultPointsHere, log }, { address }, signal)
 }
