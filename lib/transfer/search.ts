@@ -221,8 +221,8 @@ export function createSearch(
     },
 
     /**
-     * The first good answer of peers that were found before and not asked yet, or else of peers that a new lookup finds. If
-     * there is none because peers are busy, they are asked again when they say, within the time of a race.
+     * The first good answer of peers that a lookup finds. If there is none because peers are busy, they are asked again when
+     * they say, within the time of a race.
      *
      * @param start offset of the first wanted byte
      * @returns `undefined` if no peer has the content, or none answers in time. Never throws for a peer's failure.
@@ -236,14 +236,13 @@ export function createSearch(
       const begunAt = clock.now()
       isHead = request.method === 'HEAD'
       for (;;) {
-        const isFresh = candidates === undefined
-        candidates ??= lookUp()
-        const { next } = candidates
+        const found = lookUp()
+        candidates = found
         replacement = 0
         freeAt = Number.POSITIVE_INFINITY
         const winner = await race<Found>(
           {
-            next,
+            next: found.next,
             ask: (peer, late) => askOf(peer, { ...request, target }, start, late),
             release: (head) => void (head.kind === 'content' && head.body.cancel()),
             isWorthWaiting,
@@ -260,10 +259,9 @@ export function createSearch(
           signal,
         )
         if (winner !== undefined) return winner
-        candidates.stop()
-        candidates = undefined
+        found.stop()
         // The flight may name a replacement.
-        if (!isFresh || clock.now() - begunAt < replacement) continue
+        if (clock.now() - begunAt < replacement) continue
         if (freeAt > begunAt + raceTimeout) return undefined
         await until(clock, freeAt, signal)
       }
