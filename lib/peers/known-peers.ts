@@ -99,16 +99,6 @@ export class KnownPeers {
     return places.sort((a, b) => a.place - b.place).map(({ peer }) => peer)
   }
 
-  /** How many peers are put aside now. */
-  get aside(): number {
-    return [...this.#standings.values()].filter(({ asideUntil }) => asideUntil > this.#now).length
-  }
-
-  /** How many members this node has a Hyperswarm connection to. */
-  get connected(): number {
-    return [...this.#standings.values()].filter(({ isConnected }) => isConnected).length
-  }
-
   /** The state, for people, of all nodes that this node has asked or has a connection to. */
   peers(): PeerState[] {
     const now = this.#now

@@ -1,14 +1,16 @@
 import type { Metrics } from '../observe/metrics.ts'
+import type { KnownPeers } from './known-peers.ts'
 
 /** Registers the metrics of known peers. */
-export function registerPeerMetrics(
-  { gaugeFrom }: Metrics,
-  health: { readonly connected: number; readonly aside: number },
-): void {
+export function registerPeerMetrics({ gaugeFrom }: Metrics, known: Pick<KnownPeers, 'peers'>): void {
   gaugeFrom(
     'peers_connected',
     'Members of the swarm that this node has a proven connection to.',
-    () => health.connected,
+    () => known.peers().filter(({ isConnected }) => isConnected).length,
   )
-  gaugeFrom('peers_aside', 'Peers that are put aside at this moment.', () => health.aside)
+  gaugeFrom(
+    'peers_aside',
+    'Peers that are put aside at this moment.',
+    () => known.peers().filter(({ asideMs }) => asideMs > 0).length,
+  )
 }

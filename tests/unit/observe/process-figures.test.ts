@@ -6,10 +6,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { registerMirrorMetrics } from '../../../lib/mirror/metrics.ts'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
 import { registerProcessMetrics, runtimeVersion, watchEventLoop } from '../../../lib/observe/process-figures.ts'
+import { KnownPeers } from '../../../lib/peers/known-peers.ts'
 import { registerPeerMetrics } from '../../../lib/peers/metrics.ts'
 import { runtimeName } from '../../../lib/platform/runtime.ts'
 import { registerSwarmMetrics } from '../../../lib/swarm/metrics.ts'
 import manifest from '../../../package.json' with { type: 'json' }
+import { peerOf } from '../../doubles/peers.ts'
 import { NO_FIGURES } from '../../fixtures/metrics.ts'
 import { commandOf } from '../../fixtures/process.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
@@ -72,7 +74,10 @@ test('metrics have the figures of the process and of parts that are read on dema
     },
   }
   registerSwarmMetrics(metrics, () => ({ ...NO_FIGURES, ...figures }))
-  registerPeerMetrics(metrics, { connected: 3, aside: 1 })
+  const known = new KnownPeers()
+  for (const name of ['a', 'b', 'c']) known.seen(peerOf(name))
+  known.of(peerOf('d')).failed('unreachable')
+  registerPeerMetrics(metrics, known)
   metrics.render()
   const { body } = metrics.render()
   for (const line of [
