@@ -200,7 +200,7 @@ export function createDownloads({ store, holds, gives, clock, onProgress, onEnd 
 
     /** Whether containerd writes where this node sees it; `undefined` if that is not known yet. */
     get areSeen(): boolean | undefined {
-      return hasSeenAny || (unseen < MOST_UNSEEN ? undefined : false)
+      return gives && (hasSeenAny || (unseen < MOST_UNSEEN ? undefined : false))
     },
 
     get: (digest: Digest): Download | undefined => running.get(digest),

@@ -38,13 +38,16 @@ export function createKeepers({ members, router, self, clock, onReleased }: Keep
   /** By address, keepers that did not answer, and until when they are asked last. */
   const silent = new Map<string, number>()
   const closing = new AbortController()
-  const known = (digest: Digest) => router.known(digestKey(digest))
   const keepersOf = (digest: Digest) => members.closest(digestKey(digest), KEEPERS)
 
+  /** What a keeper answers, which may be this node itself. */
+  async function answerOf(keeper: Peer, question: Ask | News, signal: AbortSignal): Promise<Answer | undefined> {
+    return isSame(keeper, self) ? reply(question, self) : await askMember(members, keeper, question, signal)
+  }
+
   async function askOne(keeper: Peer, question: Ask, signal: AbortSignal): Promise<Answer | undefined> {
-    if (isSame(keeper, self)) return place(question, self)
     const patience = isSilent(keeper) ? SILENT_PATIENCE : KEEPER_PATIENCE
-    const answer = await bounded(patience, signal, (stop) => askMember(members, keeper, question, stop), clock)
+    const answer = await bounded(patience, signal, (stop) => answerOf(keeper, question, stop), clock)
     if (answer === undefined && !signal.aborted) silent.set(addressOf(keeper), clock.now() + SILENCE_LIFE)
     return answer
   }
@@ -55,28 +58,28 @@ export function createKeepers({ members, router, self, clock, onReleased }: Keep
     return silent.has(addressOf(keeper))
   }
 
-  /** Answers a member as a keeper. */
-  function place(question: Ask, from: Peer): Placing {
-    return own.ask(question, from, known(question.digest))
-  }
-
-  /** Takes note, as a keeper, of what a member tells. */
-  function hear(news: News, from: Peer): Answer {
-    const { digest } = news
-    const holders = known(digest)
-    for (const peer of own.tell(news, from, holders)) {
+  /** Answers what a member, or this node, asks or tells a keeper, and what a keeper tells this node. */
+  function reply(question: Exclude<Question, { kind: 'state' }>, from: Peer): Answer {
+    const { digest } = question
+    if (question.kind === 'released') {
+      // Only a keeper can know that this node waits in vain.
+      if (keepersOf(digest).some((keeper) => isSame(keeper, from))) onReleased(digest)
+      return { kind: 'told' }
+    }
+    const holders = router.known(digestKey(digest))
+    if (question.kind === 'ask') return own.ask(question, from, holders)
+    for (const peer of own.tell(question, from, holders)) {
       if (isSame(peer, self)) onReleased(digest)
       else void askMember(members, peer, { kind: 'released', digest }, closing.signal)
     }
-    const better = news.kind === 'arriving' ? own.better(digest, from, holders) : undefined
+    const better = question.kind === 'arriving' ? own.better(digest, from, holders) : undefined
     if (better === undefined) return { kind: 'told' }
     const { isArriving, ...peer } = better
     return isArriving === true ? { kind: 'told', parent: peer } : { kind: 'told', holder: peer }
   }
 
   return {
-    place,
-    hear,
+    reply,
 
     /** How many nodes are getting something, as far as this node knows from being a keeper. */
     get kept(): number {
@@ -111,19 +114,13 @@ export function createKeepers({ members, router, self, clock, onReleased }: Keep
     async tell(news: News): Promise<Source | undefined> {
       const { signal } = closing
       const answers = await Promise.all(
-        keepersOf(news.digest).map(async (keeper) => {
-          if (isSame(keeper, self)) return hear(news, self)
-          return (await askMember(members, keeper, news, signal)) ?? (await askMember(members, keeper, news, signal))
-        }),
+        keepersOf(news.digest).map(
+          async (keeper) => (await answerOf(keeper, news, signal)) ?? (await answerOf(keeper, news, signal)),
+        ),
       )
       const told = answers.find((answer) => answer?.kind === 'told')
       if (told?.kind !== 'told') return undefined
       return told.parent === undefined ? told.holder : { ...told.parent, isArriving: true }
-    },
-
-    /** Believes a member that says that this node waits in vain, if it is a keeper of the digest. */
-    released(digest: Digest, from: Peer): void {
-      if (keepersOf(digest).some((keeper) => isSame(keeper, from))) onReleased(digest)
     },
 
     /** Ends what it waits for. */

@@ -135,8 +135,8 @@ export function createNodeFlight(
   /** Asks the keepers who holds it, or whom to follow. */
   async function claim(download: Download, signal: AbortSignal): Promise<Placing | undefined> {
     const { digest, found } = download
-    if (mayGive && downloads.areSeen === undefined) await within(clock, ARRIVAL_PATIENCE, found.promise)
-    const gives = mayGive && (downloads.areSeen ?? false)
+    if (downloads.areSeen === undefined) await within(clock, ARRIVAL_PATIENCE, found.promise)
+    const gives = downloads.areSeen ?? false
     const leads = !isLed(download)
     const now = clock.now()
     const dead = [...silent.values()].flatMap(({ peer, until }) => (until > now ? peer : []))
@@ -329,11 +329,8 @@ export function createNodeFlight(
     answerTo(message: Uint8Array, from: Peer): Uint8Array | undefined {
       const question = readQuestion(message)
       if (question === undefined) return undefined
-      if (question.kind === 'ask') return encode(keepers.place(question, from))
-      if (question.kind === 'state') return encode(downloads.stateOf(question.digest, from))
-      if (question.kind !== 'released') return encode(keepers.hear(question, from))
-      keepers.released(question.digest, from)
-      return encode({ kind: 'told' })
+      const isState = question.kind === 'state'
+      return encode(isState ? downloads.stateOf(question.digest, from) : keepers.reply(question, from))
     },
 
     /** Ends everything that waits. Others learn the next time they ask that nothing arrives here any longer. */
