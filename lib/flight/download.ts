@@ -71,6 +71,13 @@ export class Download {
     return this.isComplete || (this.arrival?.size !== undefined && this.arrival.written >= this.arrival.size)
   }
 
+  /** Bytes per millisecond since its first ones came. */
+  get pace(): number {
+    const { arrival, begun } = this
+    if (arrival === undefined || begun === undefined) return 0
+    return (arrival.written - begun.written) / Math.max(this.#clock.now() - begun.at, 1)
+  }
+
   /** The peers that were left lately. */
   get left(): Peer[] {
     const now = this.#clock.now()

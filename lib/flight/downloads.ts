@@ -99,13 +99,7 @@ export function createDownloads({ store, holds, gives, clock, onProgress, onEnd 
 
   /** What all downloads get at present, in bytes per millisecond. */
   function paceOfAll(): number {
-    const now = clock.now()
-    return [...running.values()]
-      .map(
-        ({ arrival, begun }) =>
-          (arrival && begun && (arrival.written - begun.written) / Math.max(now - begun.at, 1)) ?? 0,
-      )
-      .reduce((sum, one) => sum + one, 0)
+    return [...running.values()].reduce((sum, { pace }) => sum + pace, 0)
   }
 
   /** Looks whether it arrives, and later again. */
@@ -173,13 +167,11 @@ export function createDownloads({ store, holds, gives, clock, onProgress, onEnd 
   }
 
   function end(download: Download, how: 'committed' | 'aborted'): void {
-    const { digest, arrival, way, begun } = download
+    const { digest, arrival, way, begun, pace } = download
     if (running.get(digest) !== download) return
-    if (how === 'committed' && begun !== undefined && arrival !== undefined) {
-      const bytes = arrival.written - begun.written
-      const ms = Math.max(clock.now() - begun.at, 1)
-      // A few bytes may come faster than any link can go on.
-      const pace = bytes >= CARRIED_BYTES ? bytes / ms : 0
+    const bytes = (arrival?.written ?? 0) - (begun?.written ?? 0)
+    // A few bytes may come faster than any link can go on.
+    if (how === 'committed' && begun !== undefined && bytes >= CARRIED_BYTES) {
       if (way.kind === 'peers') carried = Math.max(carried, pace)
       else upstreamPace = Math.max(upstreamPace, pace)
     }
