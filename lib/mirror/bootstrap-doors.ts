@@ -5,10 +5,11 @@ import type { Readiness } from '../observe/readiness.ts'
 import { PeerClient } from '../peers/client.ts'
 import { CLOCK_SKEW, createCredentials, DOOR_KEY } from '../peers/credentials.ts'
 import { PeerError } from '../peers/error.ts'
-import { createTlsIdentity, type TlsIdentity } from '../peers/tls.ts'
+import { createTlsIdentity } from '../peers/tls.ts'
 import { bounded, unlessAborted } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import { shuffled } from '../platform/shuffled.ts'
+import type { ClientTls } from '../platform/socket-source.ts'
 import type { Settings } from '../settings/settings.ts'
 import { type BootstrapEntry, resolveBootstrap } from '../swarm/members/bootstrap.ts'
 import type { NodeAddress } from '../swarm/node.ts'
@@ -53,7 +54,7 @@ type DoorSettings = Pick<Settings, 'peer-transfer' | 'swarm-key' | 'bootstrap' |
  *
  * @param identity this node's TLS identity, if it has one already; otherwise it is made when it is needed
  */
-export function createBootstrapDoors(settings: DoorSettings, identity?: TlsIdentity) {
+export function createBootstrapDoors(settings: DoorSettings, identity?: ClientTls) {
   const transfer = settings['peer-transfer']
   const swarmKeys = settings['swarm-key'] ?? [LOOPBACK_SWARM_KEY]
   const credentials = createCredentials(swarmKeys)

@@ -1,13 +1,12 @@
 import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import { BoundedMap } from '../platform/bounded-map.ts'
-import type { TlsSession } from '../platform/socket-source.ts'
+import type { ClientTls, TlsSession } from '../platform/socket-source.ts'
 import type { Peer } from '../swarm/router.ts'
 import { PeerError } from './error.ts'
 import { peerErrorOf } from './http1/body.ts'
 import { Connection, type PeerReply } from './http1/connection.ts'
 import { formatRequest, type PeerCall } from './http1/head.ts'
-import type { TlsIdentity } from './tls.ts'
 
 export interface PeerClientOptions {
   /** Milliseconds in which the head of an answer must come, including the connection and the TLS handshake. */
@@ -15,7 +14,7 @@ export interface PeerClientOptions {
   /** Milliseconds for which an idle connection is kept. */
   readonly idleTimeout?: number
   /** With it, the client speaks TLS 1.3 as this node, and only with nodes of the same swarm; plain TCP if missing. */
-  readonly tls?: TlsIdentity | undefined
+  readonly tls?: ClientTls | undefined
 }
 
 const HEAD_TIMEOUT = 1_000

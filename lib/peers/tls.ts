@@ -1,18 +1,12 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, hkdfSync } from 'node:crypto'
+import type { ClientTls } from '../platform/socket-source.ts'
 import { type Issuer, makeAuthorityCertificate, makeNodeCertificate, type Period } from './certificate.ts'
 
-/** Everything that a node needs to speak TLS with other nodes of its swarm, as server and as client; in PEM. */
-export interface TlsIdentity {
-  /** The authorities of all accepted swarm keys. */
-  readonly ca: readonly string[]
-  readonly cert: string
-  readonly key: string
-  /** The name in every node's certificate. It says "a node of this swarm", and not which one. */
-  readonly servername: string
-}
-
 const PURPOSE = 'swarmirror/tls-authority/1'
-/** `.internal` is reserved for private use, so no public authority signs a certificate for it. */
+/**
+ * The name in every node's certificate. It says "a node of this swarm", and not which one. `.internal` is reserved for private
+ * use, so no public authority signs a certificate for it.
+ */
 const SERVER_NAME = 'node.swarmirror.internal'
 const CURVE = 'P-256'
 /**
@@ -33,9 +27,10 @@ const PERIOD: Period = { from: new Date(0), to: new Date('2049-12-31T23:59:59Z')
  * key and certificate for this node, signed by the authority of the first swarm key. It writes no file.
  *
  * @param keys the first is used, all are accepted
+ * @returns all that the node needs to speak TLS with other nodes of its swarm, as server and as client
  * @throws {RangeError} without any key
  */
-export function createTlsIdentity(keys: readonly Uint8Array[]): TlsIdentity {
+export function createTlsIdentity(keys: readonly Uint8Array[]): ClientTls {
   const authorities = keys.map(authorityOf)
   const [used] = authorities
   if (used === undefined) throw new RangeError('expected at least one swarm key')

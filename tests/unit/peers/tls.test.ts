@@ -6,10 +6,11 @@ import { test } from 'node:test'
 import { createServer, type TlsOptions } from 'node:tls'
 import fc from 'fast-check'
 import { PeerClient } from '../../../lib/peers/client.ts'
-import { createTlsIdentity, type TlsIdentity } from '../../../lib/peers/tls.ts'
+import { createTlsIdentity } from '../../../lib/peers/tls.ts'
 import { listen } from '../../../lib/platform/listen.ts'
 import type { MutualTls } from '../../../lib/platform/listener.ts'
 import { runtimeName } from '../../../lib/platform/runtime.ts'
+import type { ClientTls } from '../../../lib/platform/socket-source.ts'
 import { startHttpPeer } from '../../doubles/http-peer.ts'
 import { SWARM_KEY } from '../../fixtures/credentials.ts'
 import { RawClient, requestText } from '../../fixtures/http.ts'
@@ -105,7 +106,7 @@ async function withServer(
 }
 
 /** The result of a client: the body, or why it got none. */
-async function ask(port: number, tls: TlsIdentity | undefined): Promise<string> {
+async function ask(port: number, tls: ClientTls | undefined): Promise<string> {
   const client = new PeerClient({ headTimeout: 5_000, tls })
   try {
     const peer = { id: '', host: '127.0.0.1', port }
