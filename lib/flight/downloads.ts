@@ -1,5 +1,6 @@
 import type { Digest } from '../oci/digest.ts'
 import { digestKey, type Key } from '../oci/key.ts'
+import { bounded } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
 import type { Arrival } from '../store/arrival.ts'
@@ -121,16 +122,12 @@ export function createDownloads({ store, holds, gives, clock, onProgress, onEnd 
   }
 
   async function watch(download: Download, arrival: Arrival): Promise<void> {
-    const stop = new AbortController()
-    const cancelLimit = clock.after(BEGIN_LIMIT, () => stop.abort(new Error('nothing has come')))
-    const begun = arrival.grown(0, stop.signal).then(
-      () => cancelLimit(),
-      () => arrival.close(),
-    )
+    const begun = bounded(BEGIN_LIMIT, undefined, (late) => arrival.grown(0, late), clock).catch(() => arrival.close())
+    let isOver = false
     let cancelRenewal: () => void = () => undefined
     const renewLater = (ms = RENEWAL) => {
       cancelRenewal()
-      if (!stop.signal.aborted) cancelRenewal = clock.after(ms, renew)
+      if (!isOver) cancelRenewal = clock.after(ms, renew)
     }
     let grown = { at: clock.now(), to: 0 }
     const renew = () => {
@@ -147,9 +144,8 @@ export function createDownloads({ store, holds, gives, clock, onProgress, onEnd 
       if (arrival.written > 0) renewLater(BEGUN_PATIENCE)
     })
     const ended = await arrival.ended
-    cancelLimit()
-    stop.abort()
-    renewLater()
+    isOver = true
+    cancelRenewal()
     arrival.close()
     if (ended === 'committed') awaitStore(download, clock.now())
     else end(download, ended)
