@@ -3,7 +3,7 @@ import type { Source } from '../flight/flight.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Key } from '../oci/key.ts'
 import type { KnownPeers } from '../peers/known-peers.ts'
-import { OVER, onAbort } from '../platform/abort.ts'
+import { bounded, OVER, orAborted } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
 
@@ -37,6 +37,7 @@ export function candidatesFor(
   const stop = new AbortController()
   /** By {@link nameOf}; `undefined` for those that were returned. */
   const found = new Map<string, Source | undefined>()
+  const startedAt = clock.now()
   let isOver = false
   let news = Promise.withResolvers<void>()
 
@@ -50,35 +51,28 @@ export function candidatesFor(
   }
 
   /** Never rejects: a failed lookup is logged and over. */
-  const collect = async () => {
-    const startedAt = clock.now()
-    const cancelTimeout = clock.after(timeout, () => stop.abort(OVER))
-    let count = 0
-    const end = () => {
-      if (isOver) return
-      isOver = true
-      cancelTimeout()
-      if (count === 0) onLookup(clock.now() - startedAt, false)
-      news.resolve()
-    }
-    // A lookup that ignores its signal must not hold anybody up.
-    using _ = onAbort(stop.signal, end)
+  const collect = async (signal: AbortSignal) => {
     try {
-      for await (const peer of lookup(stop.signal)) {
-        if (isOver) return
-        if (count++ === 0) onLookup(clock.now() - startedAt, true)
+      for await (const peer of lookup(signal)) {
+        if (signal.aborted) return
+        if (found.size === 0) onLookup(clock.now() - startedAt, true)
         if (found.has(nameOf(peer))) continue
         found.set(nameOf(peer), peer)
         news.resolve()
         news = Promise.withResolvers()
       }
     } catch (error) {
-      if (!isOver) log.warn('lookup failed', { key, error })
+      if (!signal.aborted) log.warn('lookup failed', { key, error })
     }
-    end()
+  }
+  const end = () => {
+    isOver = true
+    if (found.size === 0) onLookup(clock.now() - startedAt, false)
+    news.resolve()
   }
 
-  void collect()
+  // A lookup that ignores its signal must not hold anybody up.
+  void bounded(timeout, stop.signal, (late) => orAborted(collect(late), late), clock).then(end)
   return {
     /**
      * The best peer that was not returned yet; waits for the lookup if there is none. `undefined` if there are no more.
