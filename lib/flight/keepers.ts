@@ -17,6 +17,8 @@ export interface KeepersDependencies {
   readonly clock: Clock
   /** Called when a keeper says that this node waits in vain for its parent. */
   readonly onReleased: (digest: Digest) => void
+  /** Ends what this node tells others. */
+  readonly closing: AbortSignal
 }
 
 /** How many members keep a digest. The second one is asked when the first one does not answer. */
@@ -33,11 +35,10 @@ const SILENT_PATIENCE = 100
 export const ASK_TIME = KEEPERS * KEEPER_PATIENCE
 
 /** The keepers of digests: the members closest to them. This node asks and tells them, and is a keeper for others. */
-export function createKeepers({ members, router, self, clock, onReleased }: KeepersDependencies) {
+export function createKeepers({ members, router, self, clock, onReleased, closing }: KeepersDependencies) {
   const own = new Keeper(clock)
   /** By address, keepers that did not answer, and until when they are asked last. */
   const silent = new Map<string, number>()
-  const closing = new AbortController()
   const keepersOf = (digest: Digest) => members.closest(digestKey(digest), KEEPERS)
 
   /** What a keeper answers, which may be this node itself. */
@@ -70,7 +71,7 @@ export function createKeepers({ members, router, self, clock, onReleased }: Keep
     if (question.kind === 'ask') return own.ask(question, from, holders)
     for (const peer of own.tell(question, from, holders)) {
       if (isSame(peer, self)) onReleased(digest)
-      else void askMember(members, peer, { kind: 'released', digest }, closing.signal)
+      else void askMember(members, peer, { kind: 'released', digest }, closing)
     }
     const better = question.kind === 'arriving' ? own.better(digest, from, holders) : undefined
     if (better === undefined) return { kind: 'told' }
@@ -112,20 +113,14 @@ export function createKeepers({ members, router, self, clock, onReleased }: Keep
      * @returns a better source for this node, if a keeper knows one
      */
     async tell(news: News): Promise<Source | undefined> {
-      const { signal } = closing
       const answers = await Promise.all(
         keepersOf(news.digest).map(
-          async (keeper) => (await answerOf(keeper, news, signal)) ?? (await answerOf(keeper, news, signal)),
+          async (keeper) => (await answerOf(keeper, news, closing)) ?? (await answerOf(keeper, news, closing)),
         ),
       )
       const told = answers.find((answer) => answer?.kind === 'told')
       if (told?.kind !== 'told') return undefined
       return told.parent === undefined ? told.holder : { ...told.parent, isArriving: true }
-    },
-
-    /** Ends what it waits for. */
-    close(): void {
-      closing.abort(new Error('closed'))
     },
   }
 }

@@ -87,7 +87,10 @@ export function createNodeFlight(
   /** By address, peers that have not answered, and until when keepers are asked not to name them for anything. */
   const silent = new BoundedMap<{ readonly peer: Peer; readonly until: number }>(MOST_NAMED)
   const leaders = new ImageLeaders(clock)
-  const keepers = createKeepers({ members, router, self, clock: patientClock, onReleased: release })
+  const keepers = createKeepers({
+    ...{ members, router, self, clock: patientClock, closing: closing.signal },
+    onReleased: release,
+  })
   const downloads = createDownloads({
     ...{ store, holds, clock, gives: mayGive },
     onProgress: tellProgress,
@@ -336,7 +339,6 @@ export function createNodeFlight(
     /** Ends everything that waits. Others learn the next time they ask that nothing arrives here any longer. */
     close(): void {
       closing.abort(new Error('closed'))
-      keepers.close()
       downloads.close()
     },
   } satisfies Flight & { readonly room: number; readonly figures: FlightFigures; answerTo: Answerer; close(): void }
