@@ -258,7 +258,9 @@ export function createSearch(
           { parallel: options.parallelPeers, patience, deadline: raceTimeout, longest: longestRace },
           signal,
         )
-        if (winner !== undefined) return winner
+        if (winner?.value.kind === 'arriving') return winner
+        // A peer that was named because it was getting the content may hold it by now.
+        if (winner !== undefined) return { ...winner, peer: { host: winner.peer.host, port: winner.peer.port } }
         found.stop()
         // The flight may name a replacement.
         if (clock.now() - begunAt < replacement) continue

@@ -394,6 +394,21 @@ test('fetch lets a client ask again when the flight says so, but not for a part'
   })
 })
 
+test('fetch blames a peer for wrong content that it holds by now as a holder', async () => {
+  const bytes = Uint8Array.from(layer.bytes)
+  bytes[HALF] = ~(bytes[HALF] ?? 0)
+  await withNodes(
+    [bytes.length],
+    async ({ peers, flight, node, known }) => {
+      node(0).writer.commit()
+      flight.found.push([{ ...node(0).arriving, crowd: 3 }])
+      await assert.rejects(read(bodyOf(await within('an answer', peers.fetch(GET, never)))))
+      assert.equal(known.isWrong(node(0).arriving, digestKey(BLOB.digest)), true)
+    },
+    { ...layer, bytes },
+  )
+})
+
 test('fetch lets a client ask again when the peer for which it waits says later that its turn has not come', async () => {
   await withNodes([0], async ({ peers, flight, node }) => {
     flight.peers.set(node(0).address, { kind: 'waiting', size: BYTES.length })
