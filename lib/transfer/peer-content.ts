@@ -17,6 +17,8 @@ import { Flows, type OpenFlow } from './flows.ts'
 import { FIRST_PIECE } from './givers.ts'
 import { createTransferMetrics } from './metrics.ts'
 import type { Span } from './piece.ts'
+import type { Winner } from './race.ts'
+import type { Found } from './search.ts'
 import { bytesOf } from './supply.ts'
 import { Transfer, type TransferDependencies, type TransferOptions } from './transfer.ts'
 import { VerificationError, Verifier } from './verify.ts'
@@ -98,11 +100,17 @@ export function createPeerContent(
   }
   const begin = (target: PeerRequest['target']) => new Transfer(dependencies, options, target)
 
-  /** Opens a transfer, and ends it at once if opening fails or no peer has the content. */
-  async function opening<T>(target: PeerRequest['target'], open: (transfer: Transfer) => Promise<T | undefined>) {
-    const transfer = begin(target)
+  /** Begins a transfer, and passes the first good answer to `use`. If there is none, or none of use, the transfer is over. */
+  async function opening<T>(
+    request: PeerRequest,
+    signal: AbortSignal,
+    use: (winner: Winner<Found>, transfer: Transfer) => T | undefined,
+    start = 0,
+  ): Promise<T | undefined> {
+    const transfer = begin(request.target)
     try {
-      const opened = await open(transfer)
+      const winner = await transfer.search.open(request, signal, start)
+      const opened = winner && use(winner, transfer)
       if (opened === undefined) transfer.finish('missing')
       return opened
     } catch (error) {
@@ -113,24 +121,18 @@ export function createPeerContent(
 
   /** Fetches only the head. */
   async function fetchHead(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
-    return await opening(request.target, async (transfer) => {
-      const winner = await transfer.search.open(request, signal)
-      if (winner === undefined) return undefined
-      transfer.gave(winner.peer, 0)
+    return await opening(request, signal, ({ peer, value: head }, transfer) => {
+      transfer.gave(peer, 0)
       transfer.finish('complete')
-      return winner.value.kind === 'unsatisfiable'
-        ? winner.value
-        : { ...winner.value, kind: 'content', body: null, range: undefined }
+      return head.kind === 'unsatisfiable' ? head : { ...head, kind: 'content', body: null, range: undefined }
     })
   }
 
   /** Fetches a manifest, and verifies it before its first byte is passed on. */
   async function fetchManifest(request: PeerRequest, signal: AbortSignal): Promise<PeerAnswer | undefined> {
-    return await opening(request.target, async (transfer) => {
-      const winner = await transfer.search.open(request, signal)
-      if (winner?.value.kind !== 'content') return undefined
-      const { peer, value } = winner
-      const { descriptor, body } = value
+    return await opening(request, signal, ({ peer, value: head }, transfer) => {
+      if (head.kind !== 'content') return undefined
+      const { descriptor, body } = head
       const span = { start: 0, end: descriptor.size }
       const verifier = new Verifier(descriptor.digest)
       const { source } = bytesOf(transfer, descriptor, span, { peer, body, ...span }, verifier)
@@ -140,12 +142,9 @@ export function createPeerContent(
 
   /** Opens a flow of a blob, from an offset on, that several requests may read. */
   async function openFlow(target: BlobTarget, wanted: Span, signal: AbortSignal) {
-    return await opening(target, async (transfer): Promise<OpenFlow | undefined> => {
-      const { start } = wanted
-      const range = `bytes=${start}-${Math.min(start + FIRST_PIECE, wanted.end) - 1}`
-      const winner = await transfer.search.open({ method: 'GET', range }, signal, start)
-      if (winner === undefined) return undefined
-      const { peer, value: head } = winner
+    const { start } = wanted
+    const range = `bytes=${start}-${Math.min(start + FIRST_PIECE, wanted.end) - 1}`
+    const use = ({ peer, value: head }: Winner<Found>, transfer: Transfer): OpenFlow => {
       if (head.kind === 'unsatisfiable') {
         transfer.finish('complete')
         return { size: head.size }
@@ -168,7 +167,8 @@ export function createPeerContent(
       const onRetire = () => flows.remove(signal)
       const flow = createFlow({ source, span, verifier, alone, window, onRetire })
       return { size, content: { descriptor, flow } }
-    })
+    }
+    return await opening({ target, method: 'GET', range }, signal, use, start)
   }
 
   async function fetchBlob(target: BlobTarget, range: string | undefined, signal: AbortSignal) {

@@ -228,11 +228,7 @@ export function createSearch(
      * @returns `undefined` if no peer has the content, or none answers in time. Never throws for a peer's failure.
      * @throws the signal's reason
      */
-    async open(
-      request: Omit<PeerRequest, 'target'>,
-      signal: AbortSignal,
-      start = 0,
-    ): Promise<Winner<Found> | undefined> {
+    async open(request: PeerRequest, signal: AbortSignal, start = 0): Promise<Winner<Found> | undefined> {
       const begunAt = clock.now()
       isHead = request.method === 'HEAD'
       for (;;) {
@@ -243,7 +239,7 @@ export function createSearch(
         const winner = await race<Found>(
           {
             next: found.next,
-            ask: (peer, late) => askOf(peer, { ...request, target }, start, late),
+            ask: (peer, late) => askOf(peer, request, start, late),
             release: (head) => void (head.kind === 'content' && head.body.cancel()),
             isWorthWaiting,
             mayAnswer: (peer) => known.of(peer).mayAnswer,

@@ -44,7 +44,7 @@ test('a peer that is found after the first answer is a candidate for the rest, w
     BLOB,
     () => true,
   )
-  const opened = search.open({ method: 'GET' }, never)
+  const opened = search.open({ target: BLOB, method: 'GET' }, never)
   await waitFor('the first peer is asked', () => isAsked)
   // It also looks for a second peer, because the first one is slow.
   await clock.pass(100)
