@@ -30,13 +30,13 @@ export interface RaceDependencies<T> {
 
 export interface RaceOptions {
   /** The most peers that are asked at the same time. */
-  readonly parallel: number
+  readonly parallelPeers: number
   /** Milliseconds after which a peer without an answer is late. Its place among the asked peers is then free. */
-  readonly patience: number
+  readonly patience?: number
   /** Milliseconds after which the race has no winner, unless a peer that is being asked may answer. */
-  readonly deadline: number
+  readonly raceTimeout?: number
   /** Milliseconds after which the race has no winner in any case. */
-  readonly longest: number
+  readonly longestRace?: number
 }
 
 export interface Winner<T> {
@@ -51,6 +51,18 @@ interface Runner {
   cancelLate: () => void
 }
 
+/** A head takes some 10 ms on a busy node, so a node without any sign of life for a second is dead. */
+const PATIENCE = 1_000
+/**
+ * Milliseconds that a client waits for a head. containerd would wait for ever, although upstream is there. It is enough for two
+ * silent peers in a row, and for one that has many others to answer.
+ */
+export const RACE_TIMEOUT = 3_000
+/**
+ * The same while a peer that is being asked shows that it works ({@link RaceDependencies.mayAnswer}). Such a peer has too much
+ * to do, but upstream may be even slower or down. It is less than the kubelet and people take for a pull that hangs.
+ */
+export const LONGEST_RACE = 15_000
 /** Milliseconds by which the deadline is put off each time. */
 const OVERTIME = 500
 
@@ -64,7 +76,7 @@ const OVERTIME = 500
  */
 export async function race<T>(
   { next, ask, release, isWorthWaiting, mayAnswer, hedgeDelay, onHedge, onOutrun, clock }: RaceDependencies<T>,
-  { parallel, patience, deadline, longest }: RaceOptions,
+  { parallelPeers, patience = PATIENCE, raceTimeout = RACE_TIMEOUT, longestRace = LONGEST_RACE }: RaceOptions,
   signal: AbortSignal,
 ): Promise<Winner<T> | undefined> {
   signal.throwIfAborted()
@@ -88,16 +100,16 @@ export async function race<T>(
     settle()
   }
   const expire = () => {
-    const mayGoOn = clock.now() - startedAt + OVERTIME <= longest
+    const mayGoOn = clock.now() - startedAt + OVERTIME <= longestRace
     if (mayGoOn && [...runners.keys()].some(mayAnswer)) cancelDeadline = clock.after(OVERTIME, expire)
     else finish(() => outcome.resolve(undefined), true)
   }
-  let cancelDeadline = clock.after(deadline, expire)
+  let cancelDeadline = clock.after(raceTimeout, expire)
   using _ = onAbort(signal, () => finish(() => outcome.reject(signal.reason), false))
 
   const startNext = async (isHedge: boolean) => {
     const inTime = [...runners.values()].filter(({ isLate }) => !isLate).length
-    if (isOver || isFinding || inTime >= parallel) return
+    if (isOver || isFinding || inTime >= parallelPeers) return
     isFinding = true
     const peer = isExhausted ? undefined : await next(() => !isOver)
     isFinding = false

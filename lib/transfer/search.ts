@@ -12,7 +12,7 @@ import type { Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRefusal, PeerRequest } from './ask.ts'
 import { type Candidates, candidatesFor } from './candidates.ts'
 import type { TransferMetrics } from './metrics.ts'
-import { race, type Winner } from './race.ts'
+import { RACE_TIMEOUT, type RaceOptions, race, type Winner } from './race.ts'
 
 /** The answer of a peer that is still getting the content. */
 export interface ArrivingHead {
@@ -33,29 +33,11 @@ export interface SearchDependencies {
   readonly clock: Clock
 }
 
-export interface SearchOptions {
+export interface SearchOptions extends RaceOptions {
   /** Milliseconds for which one lookup may look for peers. */
   readonly lookupTimeout: number
-  /** The most peers that are asked at the same time. */
-  readonly parallelPeers: number
-  /** Milliseconds after which a race has no winner, unless a peer that is being asked shows that it works. */
-  readonly raceTimeout?: number
-  /** Milliseconds after which a race has no winner in any case. */
-  readonly longestRace?: number
-  /** Milliseconds without the head of an answer after which a peer is late. It is then given up unless it seems to be busy. */
-  readonly patience?: number
 }
 
-/**
- * Milliseconds that a client waits for a head. containerd would wait for ever, although upstream is there. It is enough for two
- * silent peers in a row, and for one that has many others to answer.
- */
-const RACE_TIMEOUT = 3_000
-/**
- * The same while a peer that is being asked shows that it works ({@link Standing.mayAnswer}). Such a peer has too much to do,
- * but upstream may be even slower or down. It is less than the kubelet and people take for a pull that hangs.
- */
-export const LONGEST_RACE = 15_000
 /**
  * Milliseconds for a peer that is getting content to say that it has the wanted byte, and milliseconds between two questions:
  * its containerd may begin to write, or write that byte, in a moment.
@@ -71,8 +53,6 @@ const LATER_TIMEOUT = 300
  */
 const REPLACEMENT_TIMEOUT = 1_000
 const LONGEST_REPLACEMENT = 5_000
-/** A head takes some 10 ms on a busy node, so a node without any sign of life for a second is dead. */
-const PATIENCE = 1_000
 
 /** The key for wrong bytes of a peer that was followed. Content that the peer holds by now may be right. */
 export function flightKey(key: Key): Key {
@@ -89,7 +69,6 @@ export function createSearch(
   target: PeerRequest['target'],
   suits: (peer: Source) => boolean,
 ) {
-  const { raceTimeout = RACE_TIMEOUT, longestRace = LONGEST_RACE, patience = PATIENCE } = options
   const key = targetKey(target)
   const { digest } = target
   const stop = new AbortController()
@@ -251,7 +230,7 @@ export function createSearch(
             },
             clock,
           },
-          { parallel: options.parallelPeers, patience, deadline: raceTimeout, longest: longestRace },
+          options,
           signal,
         )
         if (winner?.value.kind === 'arriving') return winner
@@ -260,7 +239,7 @@ export function createSearch(
         found.stop()
         // The flight may name a replacement.
         if (clock.now() - begunAt < replacement) continue
-        if (freeAt > begunAt + raceTimeout) return undefined
+        if (freeAt > begunAt + (options.raceTimeout ?? RACE_TIMEOUT)) return undefined
         await until(clock, freeAt, signal)
       }
     },

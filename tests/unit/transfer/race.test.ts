@@ -19,10 +19,10 @@ function start(
   names: readonly string[],
   {
     next,
-    parallel = 3,
+    parallelPeers = 3,
     patience = 1_000_000,
-    deadline = 1_000,
-    longest = deadline,
+    raceTimeout = 1_000,
+    longestRace = raceTimeout,
     hedgeDelay = () => 50,
     isWorthWaiting = () => true,
     mayAnswer = () => true,
@@ -50,7 +50,7 @@ function start(
       onOutrun: (peer, ms) => outrun.push([peer, ms]),
       clock,
     },
-    { parallel, patience, deadline, longest },
+    { parallelPeers, patience, raceTimeout, longestRace },
     stop.signal,
   )
   result.catch(() => undefined)
@@ -70,7 +70,7 @@ test('race asks the best peer at once and returns its answer', async () => {
 })
 
 test('race asks one more peer after each hedging delay, up to a bound', async () => {
-  const { clock, times, hedged, get, result, outrun, asked } = start(['a', 'b', 'c', 'd'], { parallel: 3 })
+  const { clock, times, hedged, get, result, outrun, asked } = start(['a', 'b', 'c', 'd'], { parallelPeers: 3 })
   await clock.pass(500)
   assert.deepEqual(times(), [0, 50, 100])
   assert.deepEqual(hedged, [peerOf('b'), peerOf('c')])
@@ -106,7 +106,7 @@ test('race asks the next peer at once when one lacks the content or fails, and n
 })
 
 test('race replaces a failed peer while it asks as many as it may', async () => {
-  const { clock, times, get } = start(['a', 'b', 'c'], { parallel: 2 })
+  const { clock, times, get } = start(['a', 'b', 'c'], { parallelPeers: 2 })
   await clock.pass(200)
   assert.deepEqual(times(), [0, 50])
   get(0).answer(undefined)
@@ -129,7 +129,7 @@ test('race returns nothing when there is nobody, and when all have failed', asyn
 })
 
 test('race returns nothing at the deadline, and stops the asked peers', async () => {
-  const { clock, asked, result, outrun } = start(['a', 'b'], { deadline: 1_000 })
+  const { clock, asked, result, outrun } = start(['a', 'b'], { raceTimeout: 1_000 })
   await clock.pass(1_000)
   assert.equal(await within('the end', result), undefined)
   assert.ok(asked.every(({ signal }) => signal.aborted))
@@ -139,7 +139,7 @@ test('race returns nothing at the deadline, and stops the asked peers', async ()
 
 test('race stops a peer that is late and not worth waiting for, and asks the next one in its place', async () => {
   const late = { patience: 300, isWorthWaiting: () => false }
-  const { clock, times, get, result, asked } = start(['a', 'b', 'c'], { parallel: 2, ...late })
+  const { clock, times, get, result, asked } = start(['a', 'b', 'c'], { parallelPeers: 2, ...late })
   await clock.pass(299)
   assert.deepEqual(times(), [0, 50])
   await clock.pass(1)
@@ -176,7 +176,7 @@ test('race accepts the answer of a late peer that is worth waiting for, until th
 
 test('race asks another peer in place of a late one that it waits for, and the first answer of all wins', async () => {
   const late = { patience: 300 }
-  const { clock, times, get, result } = start(['a', 'b'], { parallel: 1, ...late })
+  const { clock, times, get, result } = start(['a', 'b'], { parallelPeers: 1, ...late })
   await clock.pass(300)
   assert.deepEqual(times(), [0, 300])
   get(1).answer(undefined)
@@ -234,7 +234,7 @@ test('race ends with its signal, even before it begins', async () => {
 
 test('race does not ask peers that are found after its end', async () => {
   const found = Promise.withResolvers<Peer | undefined>()
-  const { clock, result, asked } = start([], { next: () => found.promise, deadline: 100 })
+  const { clock, result, asked } = start([], { next: () => found.promise, raceTimeout: 100 })
   await clock.pass(100)
   assert.equal(await within('the end', result), undefined)
   found.resolve(peerOf('late'))
@@ -245,7 +245,7 @@ test('race does not ask peers that are found after its end', async () => {
 test('race goes on after the deadline as long as an asked peer shows that it works', async () => {
   let works = true
   const mayAnswer = ({ host }: Peer) => works && host === peerOf('b').host
-  const { clock, get, result, outrun } = start(['a', 'b'], { longest: 10_000, mayAnswer })
+  const { clock, get, result, outrun } = start(['a', 'b'], { longestRace: 10_000, mayAnswer })
   await clock.pass(1_000)
   await clock.pass(499)
   works = false
@@ -260,7 +260,7 @@ test('race goes on after the deadline as long as an asked peer shows that it wor
 })
 
 test('race accepts an answer that comes after the deadline', async () => {
-  const { clock, get, result } = start(['a'], { longest: 10_000 })
+  const { clock, get, result } = start(['a'], { longestRace: 10_000 })
   await clock.pass(1_100)
   get(0).answer('late')
   assert.equal((await within('the end', result))?.value, 'late')
@@ -268,12 +268,12 @@ test('race accepts an answer that comes after the deadline', async () => {
 })
 
 test('race does not go on after the deadline for longer than it may, nor for one that has been stopped', async () => {
-  const long = start(['a'], { longest: 2_200 })
+  const long = start(['a'], { longestRace: 2_200 })
   await long.clock.pass(1_999)
   assert.equal(long.get(0).signal.aborted, false)
   await long.clock.pass(1)
   assert.equal(await within('the end', long.result), undefined)
-  const stopped = start(['a'], { patience: 500, isWorthWaiting: () => false, longest: 2_200 })
+  const stopped = start(['a'], { patience: 500, isWorthWaiting: () => false, longestRace: 2_200 })
   await stopped.clock.pass(500)
   assert.equal(await within('the end', stopped.result), undefined)
 })
