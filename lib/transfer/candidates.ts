@@ -6,13 +6,13 @@ import type { KnownPeers } from '../peers/known-peers.ts'
 import { bounded, OVER, orAborted } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import type { Clock } from '../platform/clock.ts'
+import type { TransferMetrics } from './metrics.ts'
 
 export interface CandidatesDependencies {
   readonly known: KnownPeers
   readonly log: Logger
+  readonly metrics: TransferMetrics
   readonly clock: Clock
-  /** Called with the milliseconds of a lookup until its first peer, or until its end without one. */
-  readonly onLookup: (ms: number, found: boolean) => void
 }
 
 /** The peers that may have some content. */
@@ -29,7 +29,7 @@ export type Candidates = ReturnType<typeof candidatesFor>
  */
 export function candidatesFor(
   key: Key,
-  { known, log, clock, onLookup }: CandidatesDependencies,
+  { known, log, metrics, clock }: CandidatesDependencies,
   lookup: (signal: AbortSignal) => AsyncIterable<Source>,
   timeout: number,
   suits: (peer: Source) => boolean,
@@ -50,12 +50,18 @@ export function candidatesFor(
     return best
   }
 
+  /** Call this when a lookup has found its first peer, or ended without one. */
+  const count = (found: 'true' | 'false') => {
+    metrics.lookups.inc({ found })
+    metrics.lookupSeconds.observe({ found }, (clock.now() - startedAt) / 1000)
+  }
+
   /** Never rejects: a failed lookup is logged and over. */
   const collect = async (signal: AbortSignal) => {
     try {
       for await (const peer of lookup(signal)) {
         if (signal.aborted) return
-        if (found.size === 0) onLookup(clock.now() - startedAt, true)
+        if (found.size === 0) count('true')
         if (found.has(nameOf(peer))) continue
         found.set(nameOf(peer), peer)
         news.resolve()
@@ -67,7 +73,7 @@ export function candidatesFor(
   }
   const end = () => {
     isOver = true
-    if (found.size === 0) onLookup(clock.now() - startedAt, false)
+    if (found.size === 0) count('false')
     news.resolve()
   }
 

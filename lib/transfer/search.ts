@@ -1,17 +1,13 @@
 import type { Flight, Source } from '../flight/flight.ts'
-import type { Logger } from '../observe/log.ts'
 import type { Descriptor } from '../oci/digest.ts'
 import { type Key, targetKey } from '../oci/key.ts'
 import { OCTET_STREAM } from '../oci/media-type.ts'
 import { PeerError } from '../peers/error.ts'
-import type { KnownPeers } from '../peers/known-peers.ts'
 import { bounded, OVER, until } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
-import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
 import type { PeerHead, PeerRefusal, PeerRequest } from './ask.ts'
-import { type Candidates, candidatesFor } from './candidates.ts'
-import type { TransferMetrics } from './metrics.ts'
+import { type Candidates, type CandidatesDependencies, candidatesFor } from './candidates.ts'
 import { RACE_TIMEOUT, type RaceOptions, race, type Winner } from './race.ts'
 
 /** The answer of a peer that is still getting the content. */
@@ -23,14 +19,10 @@ export interface ArrivingHead {
 /** The result of a search. */
 export type Found = PeerHead | ArrivingHead
 
-export interface SearchDependencies {
+export interface SearchDependencies extends CandidatesDependencies {
   readonly flight: Flight
-  readonly known: KnownPeers
   /** Asks one peer. @throws {PeerError} */
   readonly ask: (peer: Peer, request: PeerRequest, signal: AbortSignal) => Promise<PeerHead | PeerRefusal>
-  readonly metrics: TransferMetrics
-  readonly log: Logger
-  readonly clock: Clock
 }
 
 export interface SearchOptions extends RaceOptions {
@@ -92,16 +84,11 @@ export function createSearch(
   }
 
   function lookUp(): Candidates {
-    const onLookup = (ms: number, wasFound: boolean) => {
-      const found = wasFound ? 'true' : 'false'
-      metrics.lookups.inc({ found })
-      metrics.lookupSeconds.observe({ found }, ms / 1000)
-    }
     const isVain = (peer: Source) => peer.isArriving === true && vain.has(addressOf(peer))
     // A peer that was left may hang.
     const hasLeft = (peer: Source) => digest !== undefined && flight.hasLeft(peer, digest)
     const mayAsk = (peer: Source) => !isVain(peer) && suits(peer) && !known.isWrong(peer, key) && !hasLeft(peer)
-    return candidatesFor(key, { known, log, clock, onLookup }, sources, options.lookupTimeout, mayAsk)
+    return candidatesFor(key, { known, log, metrics, clock }, sources, options.lookupTimeout, mayAsk)
   }
 
   /**

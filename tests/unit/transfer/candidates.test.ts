@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { withoutFlight } from '../../../lib/flight/flight.ts'
+import { createMetrics } from '../../../lib/observe/metrics.ts'
 import { digestKey } from '../../../lib/oci/key.ts'
 import { KnownPeers } from '../../../lib/peers/known-peers.ts'
 import type { Peer, Router } from '../../../lib/swarm/router.ts'
 import { candidatesFor } from '../../../lib/transfer/candidates.ts'
-import { BLOB } from '../../doubles/http-peers.ts'
+import { createTransferMetrics } from '../../../lib/transfer/metrics.ts'
+import { BLOB, counted } from '../../doubles/http-peers.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 import { peerOf } from '../../doubles/peers.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
@@ -18,7 +20,7 @@ function make(first: readonly Peer[] = [], suits: (peer: Peer) => boolean = () =
   const clock = new ManualClock()
   const known = new KnownPeers(clock)
   const { log, lines } = createLogRecorder()
-  const lookups: [number, boolean][] = []
+  const metrics = createMetrics()
   let more = Promise.withResolvers<readonly Peer[] | Error | undefined>()
   let aborted: AbortSignal | undefined
   const router = {
@@ -34,13 +36,13 @@ function make(first: readonly Peer[] = [], suits: (peer: Peer) => boolean = () =
       }
     },
   } as unknown as Router
-  const onLookup = (ms: number, found: boolean) => lookups.push([ms, found])
   const key = digestKey(BLOB.digest)
   const lookup = (signal: AbortSignal) => withoutFlight(router).sources(key, signal)
-  const candidates = candidatesFor(key, { known, log, onLookup, clock }, lookup, 100, suits)
+  const dependencies = { known, log, metrics: createTransferMetrics(metrics), clock }
+  const candidates = candidatesFor(key, dependencies, lookup, 100, suits)
   const find = (...peers: Peer[]) => more.resolve(peers)
   const finish = (error?: Error) => more.resolve(error)
-  return { clock, known, candidates, find, finish, lookups, lines, isStopped: () => aborted?.aborted }
+  return { clock, known, candidates, find, finish, metrics, lines, isStopped: () => aborted?.aborted }
 }
 
 test('Candidates returns the best of the peers found together first, each once', async () => {
@@ -100,17 +102,21 @@ test('Candidates ends the lookup after its time and when it is stopped, and keep
 })
 
 test('Candidates tells how long the first peer took to find, or that there was none', async () => {
+  const told = ({ metrics }: ReturnType<typeof make>, wasFound: boolean) =>
+    Promise.all(['lookups_total', 'lookup_seconds_sum'].map((name) => counted(metrics, name, `found="${wasFound}"`)))
   const found = make()
   await found.clock.pass(7)
   found.find(A)
   await found.clock.pass(1)
   found.find(B)
   await found.clock.pass(100)
-  assert.deepEqual(found.lookups, [[7, true]])
+  assert.deepEqual(await told(found, true), [1, 0.007])
+  assert.deepEqual(await told(found, false), [0, 0])
 
   const none = make()
   await none.clock.pass(100)
-  assert.deepEqual(none.lookups, [[100, false]])
+  assert.deepEqual(await told(none, true), [0, 0])
+  assert.deepEqual(await told(none, false), [1, 0.1])
 })
 
 test('Candidates logs a lookup that fails, and goes on with what it found', async () => {
