@@ -12,7 +12,7 @@ import { type Answer, MOST_FOLLOWERS } from './message.ts'
 
 export interface DownloadsDependencies {
   readonly store: Pick<ContentStore, 'arriving'>
-  /** Whether this node offers it to others. */
+  /** Whether this node holds it and offers it to others. */
   readonly holds: (key: Key) => boolean
   /** Whether the store ever tells of content that arrives. */
   readonly gives: boolean

@@ -6,38 +6,30 @@ import { bounded, OVER, onAbort, orAborted, until } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import { BoundedMap } from '../platform/bounded-map.ts'
 import type { Clock } from '../platform/clock.ts'
-import type { ContentStore } from '../store/store.ts'
-import type { Answerer, Members } from '../swarm/members.ts'
+import type { Answerer } from '../swarm/members.ts'
 import type { Peer, Router } from '../swarm/router.ts'
 import type { Download } from './download.ts'
-import { createDownloads } from './downloads.ts'
+import { createDownloads, type DownloadsDependencies } from './downloads.ts'
 import type { Flight, Source, SourceState } from './flight.ts'
 import { ImageLeaders, imageOf } from './image-leaders.ts'
 import { PAIR } from './keeper.ts'
-import { ASK_TIME, askMember, createKeepers, isSame, nameOf } from './keepers.ts'
+import { ASK_TIME, askMember, createKeepers, isSame, type KeepersDependencies, nameOf } from './keepers.ts'
 import { encode, MOST_NAMED, type Placing, readQuestion } from './message.ts'
 import type { FlightFigures, FlightMetrics } from './metrics.ts'
 
-export interface FlightDependencies {
-  readonly members: Pick<Members, 'closest' | 'ask'>
+export interface FlightDependencies
+  extends Pick<DownloadsDependencies, 'store' | 'holds' | 'clock'>,
+    Pick<KeepersDependencies, 'members' | 'self'> {
   readonly router: Pick<Router, 'lookup' | 'known'>
-  readonly store: Pick<ContentStore, 'arriving'>
-  /** Whether this node holds it and offers it to others. */
-  readonly holds: (key: Key) => boolean
-  /** This node, as others know it. */
-  readonly self: Peer
-  readonly clock: Clock
   /** For the time in which another node must answer. */
   readonly patientClock: Clock
   readonly log: Logger
   readonly metrics: FlightMetrics
 }
 
-export interface FlightOptions {
+export interface FlightOptions extends Pick<DownloadsDependencies, 'gives'> {
   /** Milliseconds for which a lookup may look for holders. */
   readonly lookupTimeout: number
-  /** Whether the store ever tells of content that arrives. */
-  readonly gives: boolean
 }
 
 /** Milliseconds to wait for a keeper before a lookup starts beside it. */
