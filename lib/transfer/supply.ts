@@ -51,11 +51,6 @@ export function bytesOf(
   return { source: passed ?? source, givers }
 }
 
-/** `hasFollowed`: whether this node has followed a peer for any of the bytes. */
-interface Supply extends ByteSource {
-  readonly hasFollowed: () => boolean
-}
-
 /**
  * The bytes of a span, from peers that have them, or from a peer that is getting them. If the present peer is lost, another one
  * of either kind continues at that byte. Fails with a PeerError if no peer is left for the next byte.
@@ -66,7 +61,7 @@ function supplyOf(
   { start, end }: Span,
   first: BegunSpan | Source | undefined,
   before: readonly Peer[],
-): Supply {
+) {
   const { dependencies, options, search, target, key } = transfer
   const { flight, known, metrics, log, clock, address } = dependencies
   const { digest, size } = descriptor
@@ -184,8 +179,10 @@ function supplyOf(
   transfer.excludes = (peer) => (peer.isArriving === true ? lost.has(addressOf(peer)) : pieces?.uses(peer) === true)
   let body = first === undefined || isBegun ? piecesFrom(first) : follow(first)
   return {
-    hasFollowed: () => hasFollowed,
-    async next() {
+    /** Whether this node has followed a peer for any of the bytes. */
+    hasFollowed: (): boolean => hasFollowed,
+
+    async next(): Promise<Uint8Array | undefined> {
       const since = clock.now()
       while (offset < end) {
         const better = parent && flight.better(digest)
@@ -211,7 +208,7 @@ function supplyOf(
       }
       return undefined
     },
-    async cancel() {
+    async cancel(): Promise<void> {
       isCancelled = true
       await body.cancel()
     },
