@@ -1,8 +1,8 @@
 import { OVER, onAbort } from '../platform/abort.ts'
-import type { Clock } from '../platform/clock.ts'
 import type { Peer } from '../swarm/router.ts'
+import type { CandidatesDependencies } from './candidates.ts'
 
-export interface RaceDependencies<T> {
+export interface RaceDependencies<T> extends Pick<CandidatesDependencies, 'known' | 'metrics' | 'clock'> {
   /**
    * The next peer to ask, which may have to be found first; `undefined` if there is none. Never throws. `isWanted` is false once
    * the race is over, so that a peer that is found later is left for others.
@@ -17,15 +17,6 @@ export interface RaceDependencies<T> {
   readonly release: (value: T) => void
   /** Whether to wait for a late peer until the deadline; if not, it is stopped. */
   readonly isWorthWaiting: (peer: Peer) => boolean
-  /** Whether a peer shows now that it works and is only slow. */
-  readonly mayAnswer: (peer: Peer) => boolean
-  /** Milliseconds after which another peer is asked if the earlier ones have not answered; called before each one. */
-  readonly hedgeDelay: () => number
-  /** Called when a peer is asked only because the earlier ones are slow. */
-  readonly onHedge: (peer: Peer) => void
-  /** Called for a peer that had not answered when another one won or the deadline came. */
-  readonly onOutrun: (peer: Peer, waitedMs: number) => void
-  readonly clock: Clock
 }
 
 export interface RaceOptions {
@@ -59,7 +50,7 @@ const PATIENCE = 1_000
  */
 export const RACE_TIMEOUT = 3_000
 /**
- * The same while a peer that is being asked shows that it works ({@link RaceDependencies.mayAnswer}). Such a peer has too much
+ * The same while a peer that is being asked shows that it works ({@link Standing.mayAnswer}). Such a peer has too much
  * to do, but upstream may be even slower or down. It is less than the kubelet and people take for a pull that hangs.
  */
 export const LONGEST_RACE = 15_000
@@ -75,7 +66,7 @@ const OVERTIME = 500
  * @returns `undefined` if all peers have answered or failed without a winner, or at the deadline
  */
 export async function race<T>(
-  { next, ask, release, isWorthWaiting, mayAnswer, hedgeDelay, onHedge, onOutrun, clock }: RaceDependencies<T>,
+  { next, ask, release, isWorthWaiting, known, metrics, clock }: RaceDependencies<T>,
   { parallelPeers, patience = PATIENCE, raceTimeout = RACE_TIMEOUT, longestRace = LONGEST_RACE }: RaceOptions,
   signal: AbortSignal,
 ): Promise<Winner<T> | undefined> {
@@ -88,20 +79,24 @@ export async function race<T>(
   let isExhausted = false
   let cancelHedge = (): void => undefined
 
+  /** @param isOutrun whether another peer won, or the deadline came, before those that are still being asked have answered */
   const finish = (settle: () => void, isOutrun: boolean) => {
     isOver = true
     cancelHedge()
     cancelDeadline()
     for (const [peer, runner] of runners) {
       runner.cancelLate()
-      if (isOutrun) onOutrun(peer, clock.now() - runner.startedAt)
+      if (isOutrun) {
+        known.of(peer).outrun(clock.now() - runner.startedAt)
+        metrics.peerRequests.inc({ outcome: 'outrun' })
+      }
       runner.stop.abort(OVER)
     }
     settle()
   }
   const expire = () => {
-    const mayGoOn = clock.now() - startedAt + OVERTIME <= longestRace
-    if (mayGoOn && [...runners.keys()].some(mayAnswer)) cancelDeadline = clock.after(OVERTIME, expire)
+    const isWorking = [...runners.keys()].some((peer) => known.of(peer).mayAnswer)
+    if (isWorking && clock.now() - startedAt + OVERTIME <= longestRace) cancelDeadline = clock.after(OVERTIME, expire)
     else finish(() => outcome.resolve(undefined), true)
   }
   let cancelDeadline = clock.after(raceTimeout, expire)
@@ -119,10 +114,10 @@ export async function race<T>(
       if (runners.size === 0) finish(() => outcome.resolve(undefined), false)
       return
     }
-    if (isHedge) onHedge(peer)
+    if (isHedge) metrics.hedges.inc()
     void run(peer)
     cancelHedge()
-    cancelHedge = clock.after(hedgeDelay(), () => void startNext(true))
+    cancelHedge = clock.after(known.pace.hedgeDelay(), () => void startNext(true))
   }
   const run = async (peer: Peer) => {
     const stop = new AbortController()

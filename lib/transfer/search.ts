@@ -207,15 +207,7 @@ export function createSearch(
             next: found.next,
             ask: (peer, late) => askOf(peer, request, start, late),
             release: (head) => void (head.kind === 'content' && head.body.cancel()),
-            isWorthWaiting,
-            mayAnswer: (peer) => known.of(peer).mayAnswer,
-            hedgeDelay: () => known.pace.hedgeDelay(),
-            onHedge: () => metrics.hedges.inc(),
-            onOutrun: (peer, waitedMs) => {
-              known.of(peer).outrun(waitedMs)
-              metrics.peerRequests.inc({ outcome: 'outrun' })
-            },
-            clock,
+            ...{ isWorthWaiting, known, metrics, clock },
           },
           options,
           signal,

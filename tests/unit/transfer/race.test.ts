@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { createMetrics } from '../../../lib/observe/metrics.ts'
+import type { KnownPeers } from '../../../lib/peers/known-peers.ts'
 import type { Peer } from '../../../lib/swarm/router.ts'
+import { createTransferMetrics } from '../../../lib/transfer/metrics.ts'
 import { type RaceDependencies, type RaceOptions, race, type Winner } from '../../../lib/transfer/race.ts'
+import { counted } from '../../doubles/http-peers.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 import { peerOf } from '../../doubles/peers.ts'
 import { within } from '../../fixtures/wait.ts'
@@ -26,7 +30,10 @@ function start(
     hedgeDelay = () => 50,
     isWorthWaiting = () => true,
     mayAnswer = () => true,
-  }: Partial<RaceOptions & RaceDependencies<string>> = {},
+  }: Partial<RaceOptions & Pick<RaceDependencies<string>, 'next' | 'isWorthWaiting'>> & {
+    readonly hedgeDelay?: () => number
+    readonly mayAnswer?: (peer: Peer) => boolean
+  } = {},
   stop = new AbortController(),
 ) {
   const clock = new ManualClock()
@@ -34,7 +41,11 @@ function start(
   const asked: Asked[] = []
   const released: string[] = []
   const outrun: [Peer, number][] = []
-  const hedged: Peer[] = []
+  const registry = createMetrics()
+  const known = {
+    pace: { hedgeDelay },
+    of: (peer: Peer) => ({ mayAnswer: mayAnswer(peer), outrun: (ms: number) => outrun.push([peer, ms]) }),
+  } as unknown as KnownPeers
   const result: Promise<Winner<string> | undefined> = race<string>(
     {
       next: next ?? (async () => left.shift()),
@@ -43,12 +54,7 @@ function start(
           asked.push({ peer, at: clock.now(), signal, answer: resolve, fail: reject })
         }),
       release: (value) => released.push(value),
-      isWorthWaiting,
-      mayAnswer,
-      hedgeDelay,
-      onHedge: (peer) => hedged.push(peer),
-      onOutrun: (peer, ms) => outrun.push([peer, ms]),
-      clock,
+      ...{ isWorthWaiting, known, metrics: createTransferMetrics(registry), clock },
     },
     { parallelPeers, patience, raceTimeout, longestRace },
     stop.signal,
@@ -56,7 +62,8 @@ function start(
   result.catch(() => undefined)
   const times = () => asked.map(({ at }) => at)
   const get = (index: number) => asked[index] ?? assert.fail(`peer ${index} was not asked`)
-  return { clock, asked, released, outrun, hedged, stop, result, times, get }
+  const hedges = () => counted(registry, 'hedges_total')
+  return { clock, asked, released, outrun, hedges, stop, result, times, get }
 }
 
 test('race asks the best peer at once and returns its answer', async () => {
@@ -70,10 +77,14 @@ test('race asks the best peer at once and returns its answer', async () => {
 })
 
 test('race asks one more peer after each hedging delay, up to a bound', async () => {
-  const { clock, times, hedged, get, result, outrun, asked } = start(['a', 'b', 'c', 'd'], { parallelPeers: 3 })
+  const { clock, times, hedges, get, result, outrun, asked } = start(['a', 'b', 'c', 'd'], { parallelPeers: 3 })
   await clock.pass(500)
   assert.deepEqual(times(), [0, 50, 100])
-  assert.deepEqual(hedged, [peerOf('b'), peerOf('c')])
+  assert.deepEqual(
+    asked.map(({ peer }) => peer),
+    [peerOf('a'), peerOf('b'), peerOf('c')],
+  )
+  assert.equal(await hedges(), 2)
   get(1).answer('from b')
   assert.deepEqual((await result)?.value, 'from b')
   assert.deepEqual(
@@ -95,14 +106,14 @@ test('race looks up the hedging delay each time', async () => {
 })
 
 test('race asks the next peer at once when one lacks the content or fails, and no hedge comes too early after that', async () => {
-  const { clock, times, get, hedged } = start(['a', 'b', 'c'])
+  const { clock, times, get, hedges } = start(['a', 'b', 'c'])
   await clock.pass(40)
   get(0).answer(undefined)
   await clock.pass(49)
   assert.deepEqual(times(), [0, 40])
   await clock.pass(1)
   assert.deepEqual(times(), [0, 40, 90])
-  assert.deepEqual(hedged, [peerOf('c')])
+  assert.equal(await hedges(), 1)
 })
 
 test('race replaces a failed peer while it asks as many as it may', async () => {
