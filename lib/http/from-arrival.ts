@@ -17,13 +17,22 @@ const IDLE = 500
 /** Characters of an IPv4 address and a port. */
 const LONGEST_ADDRESS = 21
 
+/** The place of one follower of a blob. */
+interface Place {
+  readonly digest: Digest
+  /** The address that it claims. */
+  readonly follower: string
+  /** When it was given the chunk that it has not taken yet. */
+  givenAt: number | undefined
+}
+
 /**
  * The nodes that follow this one: they get blobs while containerd on this node downloads them. A keeper sends one follower, or
  * more if this node has said that it has room. Keepers that do not know each other may send too many, so the rest is refused.
  */
 export class Followers {
   readonly arrivals: Pick<ContentStore, 'arriving'>
-  readonly #places = new Map<Digest, Place[]>()
+  readonly #places = new Set<Place>()
   readonly #room: () => number
   readonly clock: Clock
 
@@ -36,7 +45,7 @@ export class Followers {
 
   /** The followers of each digest, by the addresses that they claim. */
   get all(): Readonly<Record<string, string>> {
-    const all = [...this.#places].map(([digest, places]) => {
+    const all = [...Map.groupBy(this.#places, ({ digest }) => digest)].map(([digest, places]) => {
       return [digest, places.map(({ follower }) => follower.slice(0, LONGEST_ADDRESS)).join(', ')] as const
     })
     return Object.fromEntries(all)
@@ -44,42 +53,19 @@ export class Followers {
 
   /** Takes a place for a follower of the blob; `undefined` if other followers have all of them. */
   follow(digest: Digest, follower: string): Place | undefined {
-    const others = (this.#places.get(digest) ?? []).filter((place) => !place.isIdle && place.follower !== follower)
-    if (others.length >= this.#room()) return undefined
-    const place = new Place(follower, this.clock, () => {
-      const left = (this.#places.get(digest) ?? []).filter((one) => one !== place)
-      if (left.length > 0) this.#places.set(digest, left)
-      else this.#places.delete(digest)
-    })
-    this.#places.set(digest, [...others, place])
+    const latest = this.clock.now() - IDLE
+    const ofBlob = [...this.#places].filter((place) => place.digest === digest)
+    const isFree = ({ follower: other, givenAt = latest }: Place) => other === follower || givenAt < latest
+    const free = ofBlob.filter(isFree)
+    if (ofBlob.length - free.length >= this.#room()) return undefined
+    for (const place of free) this.leave(place)
+    const place = { digest, follower, givenAt: undefined }
+    this.#places.add(place)
     return place
   }
-}
 
-/** The place of one follower. */
-class Place {
-  readonly follower: string
-  readonly leave: () => void
-  readonly #clock: Clock
-  /** When it was given the chunk that it has not taken yet. */
-  #givenAt: number | undefined
-
-  constructor(follower: string, clock: Clock, leave: () => void) {
-    this.follower = follower
-    this.#clock = clock
-    this.leave = leave
-  }
-
-  get isIdle(): boolean {
-    return this.#givenAt !== undefined && this.#clock.now() - this.#givenAt > IDLE
-  }
-
-  gave(): void {
-    this.#givenAt = this.#clock.now()
-  }
-
-  took(): void {
-    this.#givenAt = undefined
+  leave(place: Place): void {
+    this.#places.delete(place)
   }
 }
 
@@ -109,7 +95,7 @@ export function fromArrival(followers: Followers): DoorMiddleware {
     const descriptor = { mediaType: OCTET_STREAM, digest, size: arrival.size }
     const { start, length } =
       range === undefined ? { start: 0, length: arrival.size } : { start: range.start, length: lengthOf(range) }
-    const body = bytesOf(arrival, start, length, place)
+    const body = bytesOf(arrival, start, length, place, followers)
     // Reading begins here, because only a reader has passing bytes kept for it: the others come when containerd has written them.
     let first: Uint8Array | undefined
     try {
@@ -134,12 +120,12 @@ async function hasByte(arrival: Arrival, at: number, signal: AbortSignal, clock:
 }
 
 /** A range of the blob that arrives. It fails when containerd aborts the download. */
-function bytesOf(arrival: Arrival, start: number, length: number, place: Place): ByteSource {
+function bytesOf(arrival: Arrival, start: number, length: number, place: Place, followers: Followers): ByteSource {
   const stop = new AbortController()
   const bytes = arrival.read(start, stop.signal)[Symbol.asyncIterator]()
   let left = length
   const cancel = async () => {
-    place.leave()
+    followers.leave(place)
     stop.abort(OVER)
     arrival.close()
     // It rests where it gave its last chunk, and holds what it keeps for the next one.
@@ -147,7 +133,7 @@ function bytesOf(arrival: Arrival, start: number, length: number, place: Place):
   }
   return {
     async next() {
-      place.took()
+      place.givenAt = undefined
       const { value } = left === 0 ? { value: undefined } : await bytes.next()
       if (value === undefined) {
         await cancel()
@@ -155,7 +141,7 @@ function bytesOf(arrival: Arrival, start: number, length: number, place: Place):
       }
       const chunk = value.subarray(0, left)
       left -= chunk.length
-      place.gave()
+      place.givenAt = followers.clock.now()
       return chunk
     },
     cancel,
