@@ -37,58 +37,36 @@ export function unsatisfiableAnswer(size: number): Response {
 
 /**
  * The answer that the request's conditions demand instead of the content (RFC 9110, section 13.2.2): 412 if If-Match names
- * other content, 304 if If-None-Match names this content. A HEAD never gets 304: containerd would fail the pull, and no other
- * client needs it.
+ * other content by strong comparison, 304 if If-None-Match names this content by weak comparison. A HEAD never gets 304:
+ * containerd would fail the pull, and no other client needs it.
  */
 export function conditionalAnswer({ method, headers }: Request, digest: Digest): Response | undefined {
-  const etag = { ETag: etagOf(digest) }
-  if (!matchesIfMatch(headers.get('if-match'), digest)) {
-    return new Response(null, { status: 412, headers: { ...etag, 'Content-Length': '0' } })
+  const etag = etagOf(digest)
+  if (!names(headers.get('if-match') ?? '*', [etag])) {
+    return new Response(null, { status: 412, headers: { ETag: etag, 'Content-Length': '0' } })
   }
-  if (method === 'HEAD' || !matchesIfNoneMatch(headers.get('if-none-match'), digest)) return undefined
-  return new Response(null, { status: 304, headers: etag })
+  if (method === 'HEAD' || !names(headers.get('if-none-match') ?? '', [etag, `W/${etag}`])) return undefined
+  return new Response(null, { status: 304, headers: { ETag: etag } })
+}
+
+/** Whether a header is `*`, or a list with one of these entity tags. */
+function names(header: string, etags: readonly string[]): boolean {
+  return header === '*' || header.split(',').some((tag) => etags.includes(tag.trim()))
 }
 
 /**
- * The Range header in its shortest form; `undefined` where it is ignored: for a manifest, for an If-Range that names other
- * content, and for HEAD (RFC 9110, section 14.2: a server must ignore it for every method but GET).
+ * The Range header in its shortest form; `undefined` where it is ignored: for a manifest, for HEAD (RFC 9110, section 14.2: a
+ * server must ignore it for every method but GET), and for an If-Range that is not the content's entity tag by strong comparison
+ * (section 13.1.5), such as a date.
  */
 export function rangeHeaderOf(target: ContentTarget, { method, headers }: Request): string | undefined {
   if (target.kind === 'manifest' || method === 'HEAD') return undefined
-  if (!matchesIfRange(headers.get('if-range'), target.digest)) return undefined
+  const etag = etagOf(target.digest)
+  if ((headers.get('if-range') ?? etag) !== etag) return undefined
   return shortRange(headers.get('range'))
 }
 
 /** The strong entity tag of content: its digest in quotes, because the content of a digest never changes. */
-export function etagOf(digest: Digest): string {
+function etagOf(digest: Digest): string {
   return `"${digest}"`
-}
-
-/**
- * Whether If-Match holds for this content: the header is missing, `*`, or a list with the content's entity tag by strong
- * comparison (RFC 9110, section 13.1.1).
- */
-export function matchesIfMatch(header: string | null, digest: Digest): boolean {
-  return header === null || header.trim() === '*' || tagsOf(header).includes(etagOf(digest))
-}
-
-/**
- * Whether If-None-Match names this content: the header is `*`, or a list with the content's entity tag by weak comparison (RFC
- * 9110, section 13.1.2).
- */
-export function matchesIfNoneMatch(header: string | null, digest: Digest): boolean {
-  if (header === null) return false
-  return header.trim() === '*' || tagsOf(header).some((tag) => tag.replace(/^W\//, '') === etagOf(digest))
-}
-
-/**
- * Whether If-Range lets the Range header count: the header is missing, or is the content's entity tag by strong comparison (RFC
- * 9110, section 13.1.5). With a weak tag, another tag or a date the client gets the whole content.
- */
-export function matchesIfRange(header: string | null, digest: Digest): boolean {
-  return header === null || header.trim() === etagOf(digest)
-}
-
-function tagsOf(header: string): string[] {
-  return header.split(',').map((tag) => tag.trim())
 }
