@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from '../../observe/log.ts'
 import { Readiness } from '../../observe/readiness.ts'
 import type { Descriptor, Digest } from '../../oci/digest.ts'
@@ -7,6 +8,7 @@ import { digestKey, type Key, tagKey } from '../../oci/key.ts'
 import { MANIFEST_SIZE_LIMIT } from '../../oci/media-type.ts'
 import type { Policy } from '../../oci/policy.ts'
 import { lengthOf } from '../../oci/range.ts'
+import { bounded, orAborted } from '../../platform/abort.ts'
 import { FileSource } from '../../platform/file-source.ts'
 import { createDirectoryWatcher } from '../directory-watcher.ts'
 import { ContentFeed } from '../feed.ts'
@@ -78,16 +80,15 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
   const feed = new ContentFeed()
   const closing = new AbortController()
   const once = createOnce()
-  const watcher = createDirectoryWatcher(expectChange, (path, error) => {
-    if (once(`watch ${path}`)) log.warn('layout cannot be watched', { path, error, lookInterval })
-  })
+  /** Resolves with the first event after the last reading began. */
+  let changed = Promise.withResolvers<true>()
+  const watcher = createDirectoryWatcher(
+    () => changed.resolve(true),
+    (path, error) => {
+      if (once(`watch ${path}`)) log.warn('layout cannot be watched', { path, error, lookInterval })
+    },
+  )
   const readable = readiness.wait()
-  let failures = 0
-  let running: Promise<void> = Promise.resolve()
-  let isRunning = false
-  let timer: ReturnType<typeof setTimeout> | undefined
-  /** Whether there was an event since the last reading began. */
-  let hasChanged = false
   /** What {@link traceOf} gave when all was last read. */
   let trace: string | undefined
 
@@ -100,7 +101,8 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     throw error
   }
   publish()
-  schedule(lookInterval)
+  // It rejects only when it is closed.
+  const following = follow().catch(() => undefined)
 
   /** Watches before it reads, so that it misses no change in between. */
   async function read(): Promise<State> {
@@ -156,46 +158,36 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     feed.replace(new Set([...[...state.held.keys()].map(digestKey), ...state.tags.keys()]))
   }
 
-  function expectChange(): void {
-    if (!hasChanged) schedule(settleTime)
-    hasChanged = true
-  }
-
-  function schedule(delay: number): void {
-    clearTimeout(timer)
-    if (!closing.signal.aborted) timer = setTimeout(look, delay)
-  }
-
-  /** However slow the reading is and however many events come, only one reading runs at a time, and one more after it. */
-  function look(): void {
-    if (isRunning) return
-    running = reread()
-  }
-
-  async function reread(): Promise<void> {
-    isRunning = true
-    // After an event all is read, even if nothing seems to have changed.
-    const isDue = hasChanged
-    hasChanged = false
-    try {
-      const now = await traceOf(dir)
-      if (isDue || now === undefined || now !== trace) {
-        // A reading that fails is repeated.
-        trace = undefined
-        state = await read()
-        publish()
+  /** Reads the layout again when it may have changed: one reading at a time, however slow it is and however many events come. */
+  async function follow(): Promise<void> {
+    const { signal } = closing
+    let failures = 0
+    for (;;) {
+      const isFirstFailure = failures > 0 && failures < FAILURES_THAT_COUNT
+      const patience = isFirstFailure ? 0 : lookInterval
+      const hasChanged = await bounded(patience, signal, (over) => orAborted(changed.promise, over))
+      if (hasChanged || isFirstFailure) await delay(settleTime, undefined, { signal })
+      signal.throwIfAborted()
+      // An event during the reading may be about a file that had been read already.
+      changed = Promise.withResolvers()
+      // After an event, and after a reading that failed, all is read, even if nothing seems to have changed.
+      const before = hasChanged ? undefined : trace
+      trace = undefined
+      try {
+        const now = await traceOf(dir)
+        if (now === undefined || now !== before) {
+          state = await read()
+          publish()
+        }
         trace = now
+        if (readable.reasons.length > 0) log.info('layout is readable again', { dir })
+        readable.over()
+        failures = 0
+      } catch (error) {
+        signal.throwIfAborted()
+        if (++failures >= FAILURES_THAT_COUNT) fail(error)
       }
-      if (readable.reasons.length > 0) log.info('layout is readable again', { dir })
-      readable.over()
-      failures = 0
-    } catch (error) {
-      if (!closing.signal.aborted && ++failures >= FAILURES_THAT_COUNT) fail(error)
     }
-    isRunning = false
-    const isFirstFailure = failures > 0 && failures < FAILURES_THAT_COUNT
-    // An event during the reading may be about a file that had been read already.
-    schedule(isFirstFailure || hasChanged ? settleTime : lookInterval)
   }
 
   function fail(error: unknown): void {
@@ -240,10 +232,9 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     watch: (signal) => feed.watch(signal),
     async close() {
       closing.abort()
-      clearTimeout(timer)
       watcher.close()
       feed.close()
-      await running
+      await following
     },
   }
 }
