@@ -31,25 +31,21 @@ export function createMetrics() {
   const descriptions: MetricDescription[] = []
   const texts: (() => string)[] = []
 
-  /** @param lines returns the series of the metric, with their present values */
+  /** @param samples returns the series of the metric, with their present values */
   function register(
     type: MetricDescription['type'],
     shortName: string,
     help: string,
     values: KnownLabels,
-    lines: (name: string) => readonly string[],
+    samples: () => readonly Sample[],
   ): void {
     // Names that begin with `process_` are Prometheus' own, the same for every process.
     const name = shortName.startsWith('process_') ? shortName : `swarmirror_${shortName}`
     if (descriptions.some((other) => other.name === name)) throw new Error(`there is a metric ${name} already`)
     descriptions.push({ name, type, labels: Object.keys(values), values, help })
     const head = `# HELP ${name} ${escaped(help)}\n# TYPE ${name} ${type}\n`
-    texts.push(
-      () =>
-        `${head}${lines(name)
-          .map((line) => `${line}\n`)
-          .join('')}`,
-    )
+    const line = ([labels, value, ending = '']: Sample) => `${name}${ending}${textOf(labels)} ${value}\n`
+    texts.push(() => head + samples().map(line).join(''))
   }
 
   /** A metric with one number per combination of labels. `usual` are the combinations that are there from the start, at 0. */
@@ -61,9 +57,7 @@ export function createMetrics() {
     usual: readonly LabelsOf<Known>[],
   ) {
     const series = createSeries(Object.keys(known), () => 0)
-    register(type, name, help, known, (full) =>
-      series.all.map(({ labels, value }) => `${full}${textOf(labels)} ${value}`),
-    )
+    register(type, name, help, known, () => series.all.map(({ labels, value }) => [labels, value]))
     for (const labels of usual) series.at(labels)
     return {
       inc(labels: LabelsOf<Known>, by = 1): void {
@@ -82,7 +76,7 @@ export function createMetrics() {
   }
 
   const singleFrom = (type: 'counter' | 'gauge') => (name: string, help: string, look: () => number) =>
-    register(type, name, help, {}, (full) => [`${full} ${look()}`])
+    register(type, name, help, {}, () => [[{}, look()]])
 
   return {
     counter: single('counter'),
@@ -101,15 +95,13 @@ export function createMetrics() {
     /** Counts how many observed values are up to each bound. */
     histograms<Known extends KnownLabels>(name: string, help: string, buckets: readonly number[], known: Known) {
       const bounds = [...buckets, Number.POSITIVE_INFINITY]
+      const names = [...buckets.map(String), '+Inf']
       const series = createSeries(Object.keys(known), () => ({ counts: bounds.map(() => 0), sum: 0 }))
-      register('histogram', name, help, known, (full) =>
-        series.all.flatMap(({ labels, value: { counts, sum } }) => [
-          ...bounds.map((bound, at) => {
-            const le = bound === Number.POSITIVE_INFINITY ? '+Inf' : String(bound)
-            return `${full}_bucket${textOf({ le, ...labels })} ${counts[at]}`
-          }),
-          `${full}_sum${textOf(labels)} ${sum}`,
-          `${full}_count${textOf(labels)} ${counts.at(-1)}`,
+      register('histogram', name, help, known, () =>
+        series.all.flatMap(({ labels, value: { counts, sum } }): Sample[] => [
+          ...names.map((le, at): Sample => [{ le, ...labels }, counts[at] ?? 0, '_bucket']),
+          [labels, sum, '_sum'],
+          [labels, counts.at(-1) ?? 0, '_count'],
         ]),
       )
       for (const labels of combinations(known)) series.at(labels)
@@ -132,9 +124,7 @@ export function createMetrics() {
       labels: readonly Label[],
       look: () => readonly (readonly [labels: Readonly<Record<Label, string>>, value: number])[],
     ): void {
-      register('gauge', name, help, Object.fromEntries(labels.map((label) => [label, []])), (full) =>
-        look().map(([labels, value]) => `${full}${textOf(labels)} ${value}`),
-      )
+      register('gauge', name, help, Object.fromEntries(labels.map((label) => [label, []])), look)
     },
 
     /** A counter that is read when the metrics are rendered. */
@@ -153,6 +143,9 @@ export function createMetrics() {
 const CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
 type Labels = Readonly<Record<string, string>>
+
+/** A line of a metric. The lines of a histogram have endings of its name, such as `_sum`. */
+type Sample = readonly [labels: Labels, value: number, ending?: string]
 
 /**
  * A value per combination of labels, in the order in which they came.
