@@ -77,7 +77,8 @@ export function createBootstrapDoors(settings: DoorSettings, identity?: ClientTl
     } catch (error) {
       signal.throwIfAborted()
       if (!(error instanceof PeerError)) throw error
-      const isNowhere = error.failure === 'silent' || NOWHERE.has(codeOf(error.cause))
+      const { code } = (error.cause ?? {}) as NodeJS.ErrnoException
+      const isNowhere = error.failure === 'silent' || NOWHERE.has(code)
       // Otherwise something listens there, but does not speak this way, or not with this node.
       return { host, answer: isNowhere ? 'silent' : 'refuses' }
     }
@@ -112,10 +113,6 @@ export function createBootstrapDoors(settings: DoorSettings, identity?: ClientTl
       client.close()
     },
   }
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined
 }
 
 /** The problems that the answers show, in words such as `10.0.0.2 does not answer over TCP`. */

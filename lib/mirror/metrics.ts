@@ -2,32 +2,37 @@ import manifest from '../../package.json' with { type: 'json' }
 import type { HttpMetrics } from '../http/metrics.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import { runtimeVersion } from '../observe/process-figures.ts'
+import type { Readiness } from '../observe/readiness.ts'
+import type { Listener } from '../platform/listener.ts'
 import { runtimeName } from '../platform/runtime.ts'
+import type { ContentStore } from '../store/store.ts'
 
-export interface MirrorFigures {
-  isReady(): boolean
-  isStoreUp(): boolean
-  /** Keys that this node offers to others. */
-  keysHeld(): number
-  /** Requests that the peer door is answering. */
-  peerDoorTransfers(): number
+export interface MeasuredParts {
+  readonly readiness: Pick<Readiness, 'reasons'>
+  readonly store: Pick<ContentStore, 'isUp'>
+  /** The keys that this node offers to others. */
+  readonly held: { readonly size: number }
+  readonly peer: Pick<Listener, 'running'>
 }
 
 /** Registers the metrics of a mirror as a whole. */
-export function registerMirrorMetrics({ gaugesFrom, gaugeFrom }: Metrics, figures: MirrorFigures): void {
+export function registerMirrorMetrics({ gaugesFrom, gaugeFrom }: Metrics, parts: MeasuredParts): void {
+  const { readiness, store, held, peer } = parts
   const build = { version: manifest.version, runtime: runtimeName, runtime_version: runtimeVersion() }
   gaugesFrom('build_info', 'Always 1; the labels say what runs.', ['version', 'runtime', 'runtime_version'], () => [
     [build, 1],
   ])
-  gaugeFrom('ready', 'Whether this mirror is ready (1) or not (0), as /readyz says.', () => Number(figures.isReady()))
-  gaugeFrom('store_up', 'Whether containerd, or the layout that stands in for it, can be asked (1) or not (0).', () =>
-    Number(figures.isStoreUp()),
+  gaugeFrom('ready', 'Whether this mirror is ready (1) or not (0), as /readyz says.', () =>
+    Number(readiness.reasons.length === 0),
   )
-  gaugeFrom('keys_held', 'Digests and tags that this node holds and offers to others.', figures.keysHeld)
+  gaugeFrom('store_up', 'Whether containerd, or the layout that stands in for it, can be asked (1) or not (0).', () =>
+    Number(store.isUp),
+  )
+  gaugeFrom('keys_held', 'Digests and tags that this node holds and offers to others.', () => held.size)
   gaugeFrom(
     'peer_door_transfers',
     'Requests of other nodes that are being answered at this moment.',
-    figures.peerDoorTransfers,
+    () => peer.running,
   )
 }
 

@@ -85,6 +85,9 @@ export async function startMirror(settings: Settings, log: Logger, program = 'sw
 
 /** Adds every part to `parts` as soon as it is made; they are closed in the opposite order. */
 async function start(settings: Settings, log: Logger, program: string, parts: AsyncDisposableStack): Promise<Mirror> {
+  /** Closes a part at the end. */
+  const keep = <Part extends { close(): void | Promise<void> }>(part: Part) => parts.adopt(part, (kept) => kept.close())
+
   // What all parts use.
   const readiness = new Readiness()
   const running = readiness.wait()
@@ -126,31 +129,22 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const swarm = { files, liveness: known, readiness, metrics, log }
   const { peer, router, self } = await openPeerPort(settings, { peerDoorAt, tls, swarm, swarmKeys }, parts)
   const isNamed = settings['advertise-host'] !== undefined || settings['peer-listen'].host !== '0.0.0.0'
-  const address = watchOwnAddress(self.host, isNamed, { readiness, onChanged: failed.resolve })
-  parts.defer(() => address.close())
+  keep(watchOwnAddress(self.host, isNamed, { readiness, onChanged: failed.resolve }))
 
   // Pages of other nodes ask who this node is. `held` is set below, before the swarm is joined.
   const introduce = introducer(createIntroduction(() => ({ held: held.size, transfers: peer.running })))
   const { members } = router
   members.answer((question, from) => introduce(question, from) ?? flight?.answerTo(question, from))
 
-  const doors = createBootstrapDoors({ ...settings, 'peer-listen': peer }, tls)
-  parts.defer(() => doors.close())
+  const doors = keep(createBootstrapDoors({ ...settings, 'peer-listen': peer }, tls))
   const isAlone = () => members.size <= 1
-  const doorWatch = watchDoors({ doors, joined: router.joined, isAlone, readiness, log })
-  parts.defer(() => doorWatch.close())
+  keep(watchDoors({ doors, joined: router.joined, isAlone, readiness, log }))
 
-  const publisher = publish({ store, router, policy, readiness, log })
-  parts.defer(() => publisher.close())
+  const publisher = keep(publish({ store, router, policy, readiness, log }))
   const { held } = publisher
 
-  // The way to what other nodes have, and the door for containerd on this one.
-  const client = new PeerClient({
-    tls,
-    // A race decides itself how long to wait for a peer.
-    headTimeout: LONGEST_RACE,
-  })
-  parts.defer(() => client.close())
+  // The way to what other nodes have, and the door for containerd on this one. A race decides itself how long to wait for a peer.
+  const client = keep(new PeerClient({ tls, headTimeout: LONGEST_RACE }))
   const onTransfer = activity.transferred.bind(activity)
   const lookupTimeout = settings['lookup-timeout']
   const flightMetrics = createFlightMetrics(metrics, () => flight?.figures ?? { kept: 0, arriving: 0 })
@@ -185,12 +179,10 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   )
   const probeDoor = createProbeDoor()
   const answer: Handler = (request, admission) => probeDoor.fetch(request) ?? registryDoor.fetch(request, admission)
-  const registry = await openDoor('listen', settings.listen, answer, log)
-  parts.defer(() => cut(registry))
+  const registry = parts.adopt(await openDoor('listen', settings.listen, answer, log), cut)
   // With the port that the door got, to tell the mirror's own entry in hosts.toml from upstreams. This comes early enough: no
   // request comes before the next turn of the event loop.
-  const upstreams = createNodeUpstreams({ ...settings, listen: registry }, { held, metrics, log })
-  parts.defer(async () => upstreams.close())
+  const upstreams = keep(createNodeUpstreams({ ...settings, listen: registry }, { held, metrics, log }))
   const registryDoor = createRegistryDoor({
     ...{ store, peers, policy, metrics: httpMetrics, activity, log },
     resolution: { by: settings.resolve, upstreams },
@@ -207,12 +199,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   parts.defer(async () => guard?.close())
 
   // What people and Prometheus see.
-  registerMirrorMetrics(metrics, {
-    isReady: () => readiness.reasons.length === 0,
-    isStoreUp: () => store.isUp,
-    keysHeld: () => held.size,
-    peerDoorTransfers: () => peer.running,
-  })
+  registerMirrorMetrics(metrics, { readiness, store, held, peer })
   const page = await createMirrorPage(settings, {
     ...{ store, held, router, members, known, activity, readiness },
     ...{ policy, client, credentials, address: addressOf(self), upstreams, log },
@@ -222,16 +209,12 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   })
   parts.defer(() => page?.close())
   const adminDoor = createAdminDoor({ readiness, metrics, page: page?.app })
-  const admin = await openDoor('admin-listen', settings['admin-listen'], adminDoor.fetch, log)
-  parts.defer(() => cut(admin))
+  const admin = parts.adopt(await openDoor('admin-listen', settings['admin-listen'], adminDoor.fetch, log), cut)
   const metricsAddress = settings['metrics-listen']
   const metricsDoor = createAdminDoor({ readiness, metrics })
-  const metricsListener = metricsAddress && (await openDoor('metrics-listen', metricsAddress, metricsDoor.fetch, log))
-  parts.defer(async () => metricsListener && cut(metricsListener))
-  if (settings.untaint !== undefined) {
-    const untainting = removeTaintWhenReady(settings.untaint, { readiness, log })
-    parts.defer(() => untainting.close())
-  }
+  const metricsListener =
+    metricsAddress && parts.adopt(await openDoor('metrics-listen', metricsAddress, metricsDoor.fetch, log), cut)
+  if (settings.untaint !== undefined) keep(removeTaintWhenReady(settings.untaint, { readiness, log }))
   log.info('listening', {
     ...{ registry: addressOf(registry), peer: addressOf(peer), admin: addressOf(admin) },
     metrics: metricsListener && addressOf(metricsListener),

@@ -55,10 +55,10 @@ test('metrics have the figures of the process and of parts that are read on dema
   const metrics = createMetrics()
   registerProcessMetrics(metrics)()
   registerMirrorMetrics(metrics, {
-    isReady: () => true,
-    isStoreUp: () => false,
-    keysHeld: () => 9,
-    peerDoorTransfers: () => 5,
+    readiness: { reasons: [] },
+    store: { isUp: false },
+    held: { size: 9 },
+    peer: { running: 5 },
   })
   const figures = {
     ...{ keys: 7, waiting: 2, refreshed: 40, lag: 1_500 },
