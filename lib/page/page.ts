@@ -1,4 +1,4 @@
-import { type Context, Hono } from 'hono'
+import { Hono } from 'hono'
 import { stream } from 'hono/streaming'
 import * as v from 'valibot'
 import { sameSite } from '../http/middleware.ts'
@@ -62,24 +62,24 @@ export function createPage({ status, trace, log: unbounded }: PageDependencies, 
     return last.body
   }
 
+  app.use(async (c, next) => {
+    for (const [name, value] of Object.entries(HEADERS)) c.header(name, value)
+    await next()
+  })
   // The page has no password, so web pages of other sites must not read it through a person's browser.
-  const refuse = (c: Context, reason: string) => c.text(`refused: ${reason}\n`, 403, HEADERS)
-  app.use(sameSite(refuse, { addressesOnly: true, allowLinks: true }))
+  app.use(sameSite((c, reason) => c.text(`refused: ${reason}\n`, 403), { addressesOnly: true, allowLinks: true }))
   for (const { path, type, text } of ASSETS) {
-    app.get(path, (c) => c.body(text, 200, { ...HEADERS, 'Content-Type': type }))
+    app.get(path, (c) => c.body(text, 200, { 'Content-Type': type }))
   }
-  app.get('/api/status', async (c) =>
-    c.body(await statusBody(), 200, { ...HEADERS, 'Content-Type': 'application/json' }),
-  )
+  app.get('/api/status', async (c) => c.body(await statusBody(), 200, { 'Content-Type': 'application/json' }))
   app.post('/api/trace', async (c) => {
     // A form of another site cannot send this type: the browser would first ask whether it may, and is refused.
-    if (c.req.header('content-type') !== 'application/json') return c.text('send JSON\n', 415, HEADERS)
+    if (c.req.header('content-type') !== 'application/json') return c.text('send JSON\n', 415)
     // The door reads only a short body. Reading fails only if the client leaves, which is no failure of this node.
     const asked = v.safeParse(REQUEST, await c.req.text().catch(() => ''))
-    if (!asked.success) return c.text('send {"reference": "..."}\n', 400, HEADERS)
-    if (tracing) return c.text('another trace is running: one at a time\n', 429, HEADERS)
+    if (!asked.success) return c.text('send {"reference": "..."}\n', 400)
+    if (tracing) return c.text('another trace is running: one at a time\n', 429)
     tracing = true
-    for (const [name, value] of Object.entries(HEADERS)) c.header(name, value)
     c.header('Content-Type', 'application/x-ndjson')
     return stream(c, async (lines) => {
       const left = new AbortController()
@@ -97,7 +97,7 @@ export function createPage({ status, trace, log: unbounded }: PageDependencies, 
   })
   app.onError((error, c) => {
     log.error('page failed', { path: c.req.path, error })
-    return c.text('internal error; the log of this mirror has the cause\n', 500, HEADERS)
+    return c.text('internal error; the log of this mirror has the cause\n', 500)
   })
   /** Ends a trace that runs. */
   const close = (): void => closing.abort()
