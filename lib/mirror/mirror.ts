@@ -38,7 +38,7 @@ import { cut, openDoor, openPeerPort } from './doors.ts'
 import { afterWork, registerMirrorMetrics } from './metrics.ts'
 import { removeTaintWhenReady } from './node-taint.ts'
 import { watchOwnAddress } from './own-address.ts'
-import { createIntroduction, createMirrorPage } from './page.ts'
+import { createMirrorPage, SELF } from './page.ts'
 import { publish, withdrawAll } from './publisher.ts'
 import { openNodeFiles, openStore } from './store.ts'
 import { createNodeUpstreams } from './upstreams.ts'
@@ -132,7 +132,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   keep(watchOwnAddress(self.host, isNamed, { readiness, onChanged: failed.resolve }))
 
   // Pages of other nodes ask who this node is. `held` is set below, before the swarm is joined.
-  const introduce = introducer(createIntroduction(() => ({ held: held.size, transfers: peer.running })))
+  const introduce = introducer(() => ({ ...SELF, held: held.size, transfers: peer.running }))
   const { members } = router
   members.answer((question, from) => introduce(question, from) ?? flight?.answerTo(question, from))
 

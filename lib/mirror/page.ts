@@ -11,7 +11,7 @@ import { runtimeVersion } from '../observe/process-figures.ts'
 import type { Readiness } from '../observe/readiness.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Key } from '../oci/key.ts'
-import { createCensus, type Introduction } from '../page/census.ts'
+import { createCensus } from '../page/census.ts'
 import { createHoldings } from '../page/holdings.ts'
 import { createPage } from '../page/page.ts'
 import { type ShownFinding, type Status, swarmStatus } from '../page/status.ts'
@@ -24,9 +24,12 @@ import type { ContentStore } from '../store/store.ts'
 import type { Members } from '../swarm/members.ts'
 import type { Upstreams } from '../upstream/upstreams.ts'
 
-const { version: VERSION } = manifest
-/** The runtime, with its version. */
-const RUNTIME = `${runtimeName} ${runtimeVersion()}`
+/** What this node tells other members about itself, as far as it does not change while the mirror runs. */
+export const SELF = {
+  name: hostname(),
+  version: manifest.version,
+  runtime: `${runtimeName} ${runtimeVersion()}`,
+}
 /** The file in `--data-dir` that keeps the last day for the page. */
 const HISTORY_FILE = 'history.json'
 /** Milliseconds that a look may wait for the sizes of content that came from upstream. */
@@ -68,7 +71,7 @@ export async function createMirrorPage(settings: Settings, dependencies: MirrorP
   const holdings = createHoldings({ store, held, log })
   const census = createCensus({ members, log })
   const node = {
-    ...{ version: `${manifest.name} ${VERSION}`, runtime: RUNTIME, address },
+    ...{ version: `${manifest.name} ${SELF.version}`, runtime: SELF.runtime, address },
     store: settings.store.kind === 'containerd' ? 'containerd' : 'OCI image layout',
     startedAt: Date.now(),
   }
@@ -130,17 +133,6 @@ export async function createMirrorPage(settings: Settings, dependencies: MirrorP
       await history.close()
     },
   }
-}
-
-/**
- * What this node tells other members about itself.
- *
- * @param look the values that change while the mirror runs
- */
-export function createIntroduction(look: () => Pick<Introduction, 'held' | 'transfers'>): () => Introduction {
-  const startedAt = performance.now()
-  const fixed = { name: hostname(), version: VERSION, runtime: RUNTIME }
-  return () => ({ ...fixed, ...look(), ageMs: Math.round(performance.now() - startedAt) })
 }
 
 /** How much of a digest is here while containerd downloads it. */

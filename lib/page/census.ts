@@ -59,11 +59,15 @@ const SOME_KEY = '' as Key
 /**
  * Introduces this node to members that ask. A question is one datagram, because a page may ask a thousand nodes and a request
  * to a peer door would need a TLS handshake.
+ *
+ * @param look what there is to tell, beside the time since the start
  */
-export function introducer(introduce: () => Introduction): Answerer {
+export function introducer(look: () => Omit<Introduction, 'ageMs'>): Answerer {
+  const startedAt = performance.now()
   return (question) => {
-    const isAsked = question.length === QUESTION.length && QUESTION.every((byte, at) => byte === question[at])
-    return isAsked ? new TextEncoder().encode(JSON.stringify(introduce())) : undefined
+    if (Buffer.compare(question, QUESTION) !== 0) return undefined
+    const ageMs = Math.round(performance.now() - startedAt)
+    return new TextEncoder().encode(JSON.stringify({ ...look(), ageMs }))
   }
 }
 
@@ -78,7 +82,6 @@ export function createCensus(
   const { members: most, parallel, round } = { ...LIMITS, ...limits }
   /** By address; only members that are present. */
   let counted = new Map<string, Counted>()
-  let isAsking = false
   let begunAt = Number.NEGATIVE_INFINITY
 
   const askOne = async (peer: Peer, signal: AbortSignal) => {
@@ -109,16 +112,13 @@ export function createCensus(
         return [address, counted.get(address) ?? { address, isMute: false }]
       }),
     )
-    if (!isAsking && clock.now() - begunAt >= round) {
-      isAsking = true
+    if (clock.now() - begunAt >= round) {
       begunAt = clock.now()
       // Unknown members come first, so that the next round goes on where a round was cut short.
       const order = peers.toSorted((a, b) => knownOf(counted.get(addressOf(a))) - knownOf(counted.get(addressOf(b))))
-      void bounded(round, signal, (over) => askAll(order, over))
-        .catch((error) => log.error('members cannot be asked', { error }))
-        .finally(() => {
-          isAsking = false
-        })
+      bounded(round, signal, (over) => askAll(order, over)).catch((error) =>
+        log.error('members cannot be asked', { error }),
+      )
     }
     return [...counted.values()]
   }
