@@ -143,34 +143,6 @@ export interface TracedManifest {
   readonly bytes: Uint8Array
 }
 
-/** Milliseconds that one question may take. It takes one when all is well, and would take for ever if containerd hangs. */
-const LOCAL_LIMIT = 2_000
-
-/**
- * Asks this node's own store for a trace. The trace goes on if the store hangs, because people use the page to find out what is
- * wrong. After one failure it asks nothing more, because every question would wait as long.
- */
-export function createLocalAsker(store: ContentStore, signal: AbortSignal, limit = LOCAL_LIMIT) {
-  let problem: string | undefined
-  return {
-    /** Why the store could not be asked, in words; missing if it could. */
-    get problem() {
-      return problem
-    },
-    /** The store's answer; `undefined` if it does not have it, or could not be asked. */
-    async ask<T>(question: (store: ContentStore, signal: AbortSignal) => Promise<T | undefined>) {
-      if (problem !== undefined) return undefined
-      try {
-        return await bounded(limit, signal, (over) => question(store, over))
-      } catch (error) {
-        signal.throwIfAborted()
-        problem = error instanceof Error ? error.message : String(error)
-        return undefined
-      }
-    },
-  }
-}
-
 /** The manifest, if this node has it. */
 export async function readHere(
   store: ContentStore,

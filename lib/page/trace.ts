@@ -10,7 +10,7 @@ import { bounded } from '../platform/abort.ts'
 import { ownPlatform } from '../platform/runtime.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { PeerRequest } from '../transfer/ask.ts'
-import { type Asking, type AskingDependencies, askPeers, createLocalAsker, readHere } from './trace-ask.ts'
+import { type Asking, type AskingDependencies, askPeers, readHere } from './trace-ask.ts'
 
 export interface TracerDependencies extends AskingDependencies {
   readonly store: ContentStore
@@ -19,8 +19,10 @@ export interface TracerDependencies extends AskingDependencies {
 
 /** A trace under way. */
 interface Tracing extends TracerDependencies {
-  /** Asks this node's own store, without hanging. */
-  readonly local: ReturnType<typeof createLocalAsker>
+  /** Milliseconds that this node's store may take for one answer. */
+  readonly localLimit: number
+  /** Why the store could not be asked, in words; missing if it could. */
+  localProblem?: string
   readonly tell: (part: TracePart) => void
   readonly signal: AbortSignal
 }
@@ -31,7 +33,7 @@ export interface TracerOptions {
   readonly resolution: Resolution
   /** Milliseconds that a trace may take in all. */
   readonly limit?: number
-  /** Milliseconds that this node's store may take for one answer. */
+  /** As {@link Tracing.localLimit}. */
   readonly localLimit?: number
 }
 
@@ -55,6 +57,8 @@ export type TraceStep =
   | { readonly step: 'part'; readonly part: TracePart }
   | { readonly step: 'end'; readonly ms: number; readonly problem?: string }
 
+/** Milliseconds that one answer of the store may take. It takes one when all is well, and for ever if containerd hangs. */
+const LOCAL_LIMIT = 2_000
 /** Milliseconds that are enough for a large image if every lookup takes as long as it may. */
 const LIMIT = 30_000
 /** How many parts are traced: images with more layers are rare, and each part costs a lookup and a byte from some peers. */
@@ -70,7 +74,7 @@ const PARALLEL = 3
  * @param signal ends the trace early
  */
 export function createTracer(dependencies: TracerDependencies, options: TracerOptions) {
-  const { lookupTimeout, resolution, limit = LIMIT, localLimit } = options
+  const { lookupTimeout, resolution, limit = LIMIT, localLimit = LOCAL_LIMIT } = options
   return async (text: string, emit: (step: TraceStep) => void, signal: AbortSignal): Promise<void> => {
     const startedAt = performance.now()
     const run = async (over: AbortSignal) => {
@@ -78,9 +82,8 @@ export function createTracer(dependencies: TracerDependencies, options: TracerOp
         const reference = parseReference(text.trim())
         emit({ step: 'name', name: formatReference(reference), lookupTimeout })
         emit({ step: 'resolve', by: await resolverOf(resolution, reference.registry, over) })
-        const local = createLocalAsker(dependencies.store, over, localLimit)
         const tell = (part: TracePart) => emit({ step: 'part', part })
-        return await follow({ ...dependencies, local, tell, signal: over }, reference)
+        return await follow({ ...dependencies, localLimit, tell, signal: over }, reference)
       } catch (error) {
         if (over.aborted) return `stopped: a trace takes ${limit / 1000} s at most`
         if (error instanceof OciError) return error.message
@@ -171,18 +174,33 @@ function preferredChild(index: Uint8Array, children: readonly Descriptor[]): Des
   return children[Math.max(list.findIndex(isOwn), 0)]
 }
 
+type Question<T> = (store: ContentStore, signal: AbortSignal) => Promise<T | undefined>
+
 /** Finds out whether this node has the content, and which peers do. */
-async function look<T>(
-  tracing: Tracing,
-  request: PeerRequest,
-  question: (store: ContentStore, signal: AbortSignal) => Promise<T | undefined>,
-) {
+async function look<T>(tracing: Tracing, request: PeerRequest, question: Question<T>) {
   const startedAt = performance.now()
-  const local = await tracing.local.ask(question)
+  const local = await askHere(tracing, question)
   const own = {
     ...{ key: targetKey(request.target), isLocal: local !== undefined, localMs: performance.now() - startedAt },
-    localProblem: tracing.local.problem,
+    localProblem: tracing.localProblem,
   }
   const { asking, manifest } = await askPeers(tracing, request, tracing.signal)
   return { local, manifest, part: { ...own, ...asking } }
+}
+
+/**
+ * Asks this node's own store. The trace goes on if the store hangs, because people use the page to find out what is wrong. After
+ * one failure it asks nothing more, because every question would wait as long.
+ *
+ * @returns `undefined` if the store does not have it, or could not be asked
+ */
+async function askHere<T>(tracing: Tracing, question: Question<T>): Promise<T | undefined> {
+  const { store, signal, localLimit, localProblem } = tracing
+  try {
+    return localProblem === undefined ? await bounded(localLimit, signal, (over) => question(store, over)) : undefined
+  } catch (error) {
+    signal.throwIfAborted()
+    tracing.localProblem = error instanceof Error ? error.message : String(error)
+    return undefined
+  }
 }
