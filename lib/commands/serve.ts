@@ -3,7 +3,7 @@ import { showsPage } from '../mirror/page.ts'
 import { createLogger, escaped, type Logger } from '../observe/log.ts'
 import { type Look, type Paint, paintFor, plain } from '../observe/paint.ts'
 import type { Readiness } from '../observe/readiness.ts'
-import { onAbort } from '../platform/abort.ts'
+import { orAborted } from '../platform/abort.ts'
 import { readCommandLine } from '../settings/read.ts'
 import { hostOf, type Settings } from '../settings/settings.ts'
 import { type Command, programText } from './command.ts'
@@ -28,9 +28,7 @@ export const serve: Command = {
     if (terminal.errors) report(`\n${paint('green', greeting(mirror, settings))}\n\n`)
     const unfollow = logReadiness(mirror.readiness, log)
     try {
-      const ended = Promise.withResolvers<undefined>()
-      using _ = onAbort(stop, () => ended.resolve(undefined))
-      const failure = await Promise.race([mirror.failed, ended.promise])
+      const failure = await orAborted(mirror.failed, stop)
       if (failure !== undefined) throw failure
     } finally {
       unfollow()

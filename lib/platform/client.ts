@@ -35,7 +35,11 @@ export class Client {
   readonly #writeTimeout: number
   readonly #clock: Clock
   readonly #leaving = new AbortController()
+  /** Aborts when the client leaves. */
+  readonly signal = this.#leaving.signal
   readonly #done = Promise.withResolvers<void>()
+  /** Resolves when the system has taken the whole response, the response has ended otherwise, or the client leaves. */
+  readonly ended = this.#done.promise
   /** The head, which goes out together with the next bytes. */
   #head = Buffer.alloc(0)
   /** When the write under way began, and what ends the wait for it. */
@@ -52,19 +56,9 @@ export class Client {
     this.#clock = clock
   }
 
-  /** Aborts when the client leaves. */
-  get signal(): AbortSignal {
-    return this.#leaving.signal
-  }
-
   /** Whether the client has left. */
   get gone(): boolean {
     return this.signal.aborted
-  }
-
-  /** Resolves when the system has taken the whole response, the response has ended otherwise, or the client leaves. */
-  get ended(): Promise<void> {
-    return this.#done.promise
   }
 
   writeHead(status: number, headers: Headers): void {

@@ -42,6 +42,8 @@ export class SocketSource implements ByteSource {
   /** Whether reads are short, as under TLS, so that several may wait to be joined. */
   readonly #isShort: boolean
   readonly #opened = Promise.withResolvers<void>()
+  /** Resolves when the connection is open and, under TLS, the other side has proved its identity; rejects if that fails. */
+  readonly opened = this.#opened.promise
   /** Chunks that have come and were not handed out yet. Under TLS one read gives several. */
   readonly #chunks: Uint8Array[] = []
   /** Their bytes. */
@@ -66,12 +68,7 @@ export class SocketSource implements ByteSource {
     this.#socket.on('error', (error) => this.#fail(error))
     this.#socket.on('close', () => this.#fail(new Error('the connection was closed')))
     // A reader that does not wait for `opened` gets the failure from `next`.
-    this.#opened.promise.catch(() => undefined)
-  }
-
-  /** Resolves when the connection is open and, under TLS, the other side has proved its identity; rejects if that fails. */
-  get opened(): Promise<void> {
-    return this.#opened.promise
+    this.opened.catch(() => undefined)
   }
 
   /** Sends text over the open connection. A failure ends the connection; {@link next} throws it. */

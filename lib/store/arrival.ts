@@ -33,17 +33,11 @@ export class ArrivalError extends Error {
 
 /** How far an {@link Arrival} has come, for code that waits for more of it. */
 export class Growth {
-  readonly ended: Promise<'committed' | 'aborted'>
-  readonly #end: (end: 'committed' | 'aborted') => void
+  readonly #ended = Promise.withResolvers<'committed' | 'aborted'>()
+  readonly ended = this.#ended.promise
   #state: 'growing' | 'committed' | 'aborted' = 'growing'
   #written = 0
   #changed = Promise.withResolvers<void>()
-
-  constructor() {
-    const { promise, resolve } = Promise.withResolvers<'committed' | 'aborted'>()
-    this.ended = promise
-    this.#end = resolve
-  }
 
   get state(): 'growing' | 'committed' | 'aborted' {
     return this.#state
@@ -64,7 +58,7 @@ export class Growth {
   finish(end: 'committed' | 'aborted'): void {
     if (this.#state !== 'growing') return
     this.#state = end
-    this.#end(end)
+    this.#ended.resolve(end)
     this.#tell()
   }
 
