@@ -111,8 +111,11 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     const entries = admittedEntries(all, admits)
     const held = new Map<Digest, Descriptor>()
     const source = {
-      describe: (digest: Digest) => sizeOf(root, digest),
-      read: (digest: Digest) => bytesOf(root, digest),
+      describe: async (digest: Digest) => (await fileOf(root, digest))?.size,
+      async read(digest: Digest) {
+        const file = await fileOf(root, digest)
+        return file && (await readFileUpTo(file.path, MANIFEST_SIZE_LIMIT))
+      },
     }
     const walk = walkHeld(
       entries.map((entry) => entry.descriptor),
@@ -134,17 +137,12 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     return { root, held, tags: new Map([...names.tags].filter(([, digest]) => held.has(digest))) }
   }
 
-  async function sizeOf(root: string, digest: Digest): Promise<number | undefined> {
+  async function fileOf(root: string, digest: Digest) {
     const file = await locateBlob(root, digest)
-    if (file !== 'outside') return file?.size
+    if (file !== 'outside') return file
     if (once(`outside ${digest}`))
       log.warn('layout blob left out: it links to a file outside of the layout', { dir, digest })
     return undefined
-  }
-
-  async function bytesOf(root: string, digest: Digest): Promise<Uint8Array | undefined> {
-    const file = await locateBlob(root, digest)
-    return file === undefined || file === 'outside' ? undefined : readFileUpTo(file.path, MANIFEST_SIZE_LIMIT)
   }
 
   function tellUnnamed({ descriptor: { digest }, names }: LayoutEntry): void {
@@ -185,16 +183,13 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
         failures = 0
       } catch (error) {
         signal.throwIfAborted()
-        if (++failures >= FAILURES_THAT_COUNT) fail(error)
+        if (++failures < FAILURES_THAT_COUNT) continue
+        const reason = error instanceof Error ? error.message : String(error)
+        if (!readable.reasons.includes(reason))
+          log.error('layout is unreadable, serving what was there before', { dir, error })
+        readable.for(reason)
       }
     }
-  }
-
-  function fail(error: unknown): void {
-    const reason = error instanceof Error ? error.message : String(error)
-    if (!readable.reasons.includes(reason))
-      log.error('layout is unreadable, serving what was there before', { dir, error })
-    readable.for(reason)
   }
 
   /** The descriptor and the file of a digest, if it is held and its file still has the right size. */
@@ -202,10 +197,9 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     signal.throwIfAborted()
     const { root, held } = state
     const descriptor = held.get(digest)
-    const file = descriptor === undefined ? undefined : await locateBlob(root, digest)
+    const file = descriptor && (await fileOf(root, digest))
     signal.throwIfAborted()
-    if (descriptor === undefined || file === undefined || file === 'outside') return undefined
-    return file.size === descriptor.size ? { descriptor, path: file.path } : undefined
+    return descriptor !== undefined && file?.size === descriptor.size ? { descriptor, path: file.path } : undefined
   }
 
   return {
