@@ -65,18 +65,12 @@ const LOOKS: Readonly<Record<string, Look>> = { debug: 'dim', info: 'bold', warn
  * @param line with its line feed
  */
 export function readableLine(line: string, paint: Paint = plain): string {
-  const entry = entryOf(line)
-  if (entry === undefined) return line
-  const { time, level, event, ...fields } = entry
+  if (!line.startsWith('{"time":')) return line
+  const { time, level, event, ...fields } = JSON.parse(line) as Record<string, unknown>
   const clock = new Date(String(time)).toTimeString().slice(0, 8)
   const told = Object.entries(fields).map(([name, value]) => `${paint('dim', `${name}=`)}${shown(value)}`)
   const head = [paint('dim', clock), String(level).padEnd(5), paint(LOOKS[String(level)] ?? 'bold', shown(event))]
   return `${[...head, ...told].join('  ')}\n`
-}
-
-function entryOf(line: string): Record<string, unknown> | undefined {
-  if (!line.startsWith('{"time":')) return undefined
-  return JSON.parse(line) as Record<string, unknown>
 }
 
 /**

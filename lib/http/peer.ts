@@ -106,15 +106,11 @@ function requireCapability(capabilities: CapabilityCheck, address: string, metri
     const grant = capabilities.check(c.req.raw, target === undefined ? DOOR_KEY : targetKey(target), address)
     if (grant === undefined) {
       metrics.peerDoorRefused.inc({ reason: 'capability' })
-      return forbidden()
+      return errorAnswer(new OciError('DENIED', 'this door is for nodes that hold the key of its swarm'))
     }
     c.env?.admission?.trust()
     await next()
     for (const [name, value] of Object.entries(grant.prove(c.res.status, c.res.headers))) c.res.headers.set(name, value)
     return undefined
   }
-}
-
-function forbidden(): Response {
-  return errorAnswer(new OciError('DENIED', 'this door is for nodes that hold the key of its swarm'))
 }

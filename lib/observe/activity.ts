@@ -135,6 +135,8 @@ type Growing = Omit<Pull, 'parts'> & { readonly parts: GrowingPart[]; readonly r
 export class Activity {
   readonly #options: typeof DEFAULTS
   readonly #pulls: Growing[] = []
+  /** Newest first. */
+  readonly pulls: readonly Pull[] = this.#pulls
   readonly #requests = { local: 0, peer: 0, none: 0 }
   readonly #bytes = { local: 0, peer: 0, upstream: 0 }
   /** Digests that were left to upstream: since when, and how many bytes peers had given before. The oldest come first. */
@@ -145,11 +147,6 @@ export class Activity {
   constructor(options: Partial<typeof DEFAULTS> = {}) {
     this.#options = { ...DEFAULTS, ...options }
     this.#missed = new BoundedMap(this.#options.missed)
-  }
-
-  /** Newest first. */
-  get pulls(): readonly Pull[] {
-    return this.#pulls
   }
 
   get totals(): Totals {

@@ -54,8 +54,9 @@ export function parseRequestPath(
   if (kind === 'blobs') return { kind: 'blob', ...name, digest: parseDigest(argument) }
   if (argument.includes(':')) return { kind: 'manifest', ...name, digest: parseDigest(argument) }
   const tag = parseTag(argument)
-  if (!isNamed) throw noRegistry(`${name.repository}:${tag}`)
-  return { kind: 'manifest', ...name, tag }
+  if (isNamed) return { kind: 'manifest', ...name, tag }
+  const how = 'ask for /v2/<registry>/<name>/..., or with ?ns=<registry>, or set --default-registry'
+  throw new OciError('NAME_UNKNOWN', `${name.repository}:${tag} names no registry: ${how}`)
 }
 
 function locateNamed(name: string, ns: string | undefined, defaultRegistry: string | undefined) {
@@ -63,11 +64,4 @@ function locateNamed(name: string, ns: string | undefined, defaultRegistry: stri
   const [first = '', ...rest] = name.split('/')
   if (isRegistryComponent(first)) return { isNamed: true, ...locate(first, rest.join('/')) }
   return { isNamed: defaultRegistry !== undefined, ...locate(defaultRegistry ?? DEFAULT_REGISTRY, name) }
-}
-
-function noRegistry(name: string): OciError {
-  return new OciError(
-    'NAME_UNKNOWN',
-    `${name} names no registry: ask for /v2/<registry>/<name>/..., or with ?ns=<registry>, or set --default-registry`,
-  )
 }

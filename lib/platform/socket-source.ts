@@ -82,7 +82,8 @@ export class SocketSource implements ByteSource {
    * @throws {Error} when the connection broke or was cancelled
    */
   next(): Promise<Uint8Array | undefined> {
-    this.#takeBack()
+    if (this.#lent !== undefined) free(this.#lent)
+    this.#lent = undefined
     this.#waiting = Promise.withResolvers()
     const { promise } = this.#waiting
     this.#tell()
@@ -213,11 +214,6 @@ export class SocketSource implements ByteSource {
     }
     this.#lent = joined
     return joined
-  }
-
-  #takeBack(): void {
-    if (this.#lent !== undefined) free(this.#lent)
-    this.#lent = undefined
   }
 }
 

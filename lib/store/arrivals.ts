@@ -173,6 +173,7 @@ class Tail {
 
 /** An arrival of the store, together with the bytes that are on their way into it. */
 class PassingArrival implements Arrival {
+  readonly ended: Arrival['ended']
   readonly #stored: Arrival
   readonly #tail: Tail
   readonly #keep: () => Disposable
@@ -184,6 +185,7 @@ class PassingArrival implements Arrival {
     this.#stored = stored
     this.#tail = tail
     this.#keep = keep
+    this.ended = stored.ended
     void stored.ended.then(() => {
       this.#hasEnded = true
     })
@@ -195,10 +197,6 @@ class PassingArrival implements Arrival {
 
   get written(): number {
     return this.#tail.beyond(this.#stored.written)
-  }
-
-  get ended(): Arrival['ended'] {
-    return this.#stored.ended
   }
 
   async grown(bytes: number, signal: AbortSignal): Promise<void> {

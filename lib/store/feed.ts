@@ -11,13 +11,10 @@ type Pending = Map<Key, boolean>
  */
 export class ContentFeed {
   readonly #held = new Set<Key>()
+  readonly held: ReadonlySet<Key> = this.#held
   readonly #watchers = new Set<Pending>()
   #changed = Promise.withResolvers<void>()
   #closed = false
-
-  get held(): ReadonlySet<Key> {
-    return this.#held
-  }
 
   /** How many watchers there are. */
   get watchers(): number {
