@@ -1,5 +1,5 @@
 import { SOURCES } from '../observe/activity.ts'
-import { ANSWER_BUCKETS, type Metrics, TRANSFER_BUCKETS } from '../observe/metrics.ts'
+import { ANSWER_BUCKETS, combinations, type Metrics, TRANSFER_BUCKETS } from '../observe/metrics.ts'
 
 export type HttpMetrics = ReturnType<typeof createHttpMetrics>
 
@@ -23,23 +23,13 @@ const MOST_REGISTRIES = 32
  * on.
  */
 const USUAL_REQUESTS = [
-  ...CONTENT_SOURCES.flatMap(
-    (source) =>
-      [
-        { door: 'registry', method: 'GET', status: '200', source },
-        { door: 'registry', method: 'GET', status: '206', source },
-        { door: 'registry', method: 'HEAD', status: '200', source },
-      ] as const,
-  ),
-  { door: 'registry', method: 'GET', status: '404', source: 'none' },
-  { door: 'registry', method: 'HEAD', status: '404', source: 'none' },
-  { door: 'peer', method: 'GET', status: '200', source: 'local' },
-  { door: 'peer', method: 'GET', status: '206', source: 'local' },
-  { door: 'peer', method: 'HEAD', status: '200', source: 'local' },
-  ...(['GET', 'HEAD'] as const).flatMap((method) =>
-    ['404', '503'].map((status) => ({ door: 'peer', method, status, source: 'none' }) as const),
-  ),
-] as const
+  ...combinations({ door: ['registry'], method: ['GET'], status: ['200', '206'], source: CONTENT_SOURCES }),
+  ...combinations({ door: ['registry'], method: ['HEAD'], status: ['200'], source: CONTENT_SOURCES }),
+  ...combinations({ door: ['registry'], method: ['GET', 'HEAD'], status: ['404'], source: ['none'] }),
+  ...combinations({ door: ['peer'], method: ['GET'], status: ['200', '206'], source: ['local'] }),
+  ...combinations({ door: ['peer'], method: ['HEAD'], status: ['200'], source: ['local'] }),
+  ...combinations({ door: ['peer'], method: ['GET', 'HEAD'], status: ['404', '503'], source: ['none'] }),
+]
 
 /** A peer door serves only content of its own node. */
 const USUAL_BYTES = [

@@ -86,7 +86,7 @@ export function createMetrics() {
       name: string,
       help: string,
       known: Known,
-      usual: readonly LabelsOf<Known>[] = combinations(known),
+      usual: readonly LabelsOf<NoInfer<Known>>[] = combinations(known),
     ) => numbers('counter', name, help, known, usual),
 
     /** A gauge that goes up and, by negative numbers, down. */
@@ -179,7 +179,7 @@ function escaped(text: string): string {
 }
 
 /** All combinations of the values. */
-export function combinations<Known extends KnownLabels>(known: Known): LabelsOf<Known>[] {
+export function combinations<const Known extends KnownLabels>(known: Known): LabelsOf<Known>[] {
   let made: Record<string, string>[] = [{}]
   for (const [label, values] of Object.entries(known)) {
     made = made.flatMap((labels) => values.map((value) => ({ ...labels, [label]: value })))
