@@ -52,21 +52,19 @@ export function count(door: (typeof DOORS)[number], metrics: HttpMetrics): DoorM
 
 /**
  * Refuses requests that a browser makes for a web page of another site. It knows them by `Sec-Fetch-Site`, where browsers send
- * it, and by `Origin`; programs send neither.
+ * it, and by `Origin`; programs send neither. And Host must be an IP address or `localhost` (RFC 6761: never resolved elsewhere):
+ * with DNS rebinding, a foreign name resolves to this address, and the browser takes the foreign page for one of ours.
  *
  * @param refuse answers with the reason
- * @param options `allowLinks`: links on other sites may lead here, because those sites cannot read the answer; `addressesOnly`:
- *   Host must be an IP address or `localhost` (RFC 6761: never resolved elsewhere). With DNS rebinding, a foreign name resolves
- *   to this address, and the browser takes the foreign page for one of ours.
+ * @param allowLinks whether links on other sites may lead here, because those sites cannot read the answer
  */
 export function sameSite(
   refuse: (c: Context, reason: string) => Response,
-  options: { readonly allowLinks?: boolean; readonly addressesOnly?: boolean } = {},
+  { allowLinks = false }: { readonly allowLinks?: boolean } = {},
 ): MiddlewareHandler {
-  const { allowLinks = false, addressesOnly = false } = options
   return async function sameSite(c, next) {
     const host = c.req.header('host') ?? new URL(c.req.url).host
-    if (addressesOnly && !isAddress(host)) return refuse(c, 'only an IP address or localhost is answered as a Host')
+    if (!isAddress(host)) return refuse(c, 'only an IP address or localhost is answered as a Host')
     const site = c.req.header('sec-fetch-site') ?? 'none'
     const isLink = allowLinks && c.req.method === 'GET' && c.req.header('sec-fetch-mode') === 'navigate'
     if (site !== 'same-origin' && site !== 'none' && !isLink) return refuse(c, 'asked by another site')

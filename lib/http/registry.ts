@@ -29,7 +29,7 @@ export function createRegistryDoor(dependencies: RegistryDoorDependencies): Door
     dependencies,
     [
       count('registry', metrics),
-      sameSite((_, reason) => errorAnswer(new OciError('DENIED', `refused: ${reason}`)), { addressesOnly: true }),
+      sameSite((_, reason) => errorAnswer(new OciError('DENIED', `refused: ${reason}`))),
       readOnly(),
       readTarget(errorAnswer, defaultRegistry),
     ],

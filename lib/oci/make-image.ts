@@ -114,13 +114,8 @@ function tarOf(name: string, data: Uint8Array): Uint8Array {
   put(156, '0')
   put(257, 'ustar\u000000')
   // The checksum is the sum of the header's bytes with spaces in its own place.
-  put(
-    148,
-    `${header
-      .reduce((sum, byte) => sum + byte, 0)
-      .toString(8)
-      .padStart(6, '0')}\0 `,
-  )
+  const checksum = header.reduce((sum, byte) => sum + byte, 0)
+  put(148, `${octal(checksum, 7)} `)
   const padded = Math.ceil(data.length / TAR_BLOCK) * TAR_BLOCK
   const archive = new Uint8Array(TAR_BLOCK + padded + 2 * TAR_BLOCK)
   archive.set(header, 0)

@@ -67,7 +67,7 @@ export function createPage({ status, trace, log: unbounded }: PageDependencies, 
     await next()
   })
   // The page has no password, so web pages of other sites must not read it through a person's browser.
-  app.use(sameSite((c, reason) => c.text(`refused: ${reason}\n`, 403), { addressesOnly: true, allowLinks: true }))
+  app.use(sameSite((c, reason) => c.text(`refused: ${reason}\n`, 403), { allowLinks: true }))
   for (const { path, type, text } of ASSETS) {
     app.get(path, (c) => c.body(text, 200, { 'Content-Type': type }))
   }
