@@ -50,26 +50,20 @@ function report(metrics: HttpMetrics, activity: Activity | undefined): DoorMiddl
     const startedAt = performance.now()
     await next()
     const headMs = performance.now() - startedAt
-    const content = c.get('content')
+    const { target, content, isForUpstream } = c.var
     if (content !== undefined && !c.req.raw.signal.aborted) {
       metrics.firstByteSeconds.observe({ source: content.source }, headMs / 1000)
     }
-    const isMiss = content === undefined && c.res.status === 404
     const { source, bytes, descriptor } = content ?? { source: 'none', bytes: 0, descriptor: undefined }
-    const ended =
-      content === undefined && !isMiss
-        ? undefined
-        : activity?.answered({
-            ...{ target: c.get('target'), source, bytes, headMs, descriptor },
-            isForUpstream: c.get('isForUpstream') === true,
-          })
-    void c.env.admission?.ended?.then((sent) => {
+    const isAboutContent = content !== undefined || c.res.status === 404
+    const answered = { target, source, bytes, headMs, descriptor, isForUpstream }
+    const ended = isAboutContent ? activity?.answered(answered) : undefined
+    void c.env.admission?.ended.then((sent) => {
       const ms = performance.now() - startedAt
       ended?.()
       if (source === 'none') return
       metrics.requestSeconds.observe({ source }, ms / 1000)
-      if (bytes > 0)
-        metrics.registryBytes.inc({ registry: metrics.registryLabel(c.get('target').registry), source }, sent)
+      if (bytes > 0) metrics.registryBytes.inc({ registry: metrics.registryLabel(target.registry), source }, sent)
     })
   }
 }

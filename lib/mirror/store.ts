@@ -26,7 +26,11 @@ export async function openStore(
   parts: AsyncDisposableStack,
 ): Promise<{ readonly store: ContentStore; readonly containerd?: Containerd }> {
   if (settings.store.kind === 'oci-layout') {
-    const store = await openLayout(settings.store.dir, { policy, readiness, log })
+    const { dir } = settings.store
+    const store = await openLayoutStore(dir, { log, readiness, admits: policy.admits }).catch((error: unknown) => {
+      if (error instanceof LayoutError) throw new ConfigurationError([`--store oci-layout:${dir}: ${error.message}`])
+      throw error
+    })
     parts.defer(() => store.close())
     return { store }
   }
@@ -46,15 +50,6 @@ export async function openStore(
   )
   parts.defer(() => store.close())
   return { store, containerd }
-}
-
-async function openLayout(dir: string, { policy, readiness, log }: StoreDependencies): Promise<ContentStore> {
-  try {
-    return await openLayoutStore(dir, { log, readiness, admits: policy.admits })
-  } catch (error) {
-    if (error instanceof LayoutError) throw new ConfigurationError([`--store oci-layout:${dir}: ${error.message}`])
-    throw error
-  }
 }
 
 /** @throws {ConfigurationError} if the directory cannot be made or written */

@@ -137,20 +137,19 @@ export class Activity {
   readonly #pulls: Growing[] = []
   /** Newest first. */
   readonly pulls: readonly Pull[] = this.#pulls
-  readonly #requests = { local: 0, peer: 0, none: 0 }
-  readonly #bytes = { local: 0, peer: 0, upstream: 0 }
+  readonly #totals = {
+    requests: { local: 0, peer: 0, none: 0 },
+    bytes: { local: 0, peer: 0, upstream: 0 },
+    failures: 0,
+  }
+  readonly totals: Totals = this.#totals
   /** Digests that were left to upstream: since when, and how many bytes peers had given before. The oldest come first. */
   readonly #missed: BoundedMap<{ readonly since: number; readonly given: number }, Digest>
-  #failures = 0
   #count = 0
 
   constructor(options: Partial<typeof DEFAULTS> = {}) {
     this.#options = { ...DEFAULTS, ...options }
     this.#missed = new BoundedMap(this.#options.missed)
-  }
-
-  get totals(): Totals {
-    return { requests: this.#requests, bytes: this.#bytes, failures: this.#failures }
   }
 
   /**
@@ -160,8 +159,8 @@ export class Activity {
    */
   answered({ target, source, bytes, headMs, descriptor, isForUpstream = false }: Answered): () => void {
     // This mirror did not look for it, so it is neither a hit nor a miss.
-    if (!isForUpstream) this.#requests[source]++
-    if (source === 'local') this.#bytes.local += bytes
+    if (!isForUpstream) this.#totals.requests[source]++
+    if (source === 'local') this.#totals.bytes.local += bytes
     const pull = this.#pullOf(target)
     const part = this.#partOf(pull, target, headMs)
     this.#noteMiss(targetKey(target), source === 'none' && !isForUpstream ? (part?.transfers ?? []) : undefined)
@@ -194,7 +193,7 @@ export class Activity {
       if (part.transfers.length > this.#options.transfers) part.transfers.shift()
       return
     }
-    this.#bytes.peer += bytes
+    this.#totals.bytes.peer += bytes
     for (const pull of this.#pulls) {
       const part = pull.parts.find(({ transfers }) => transfers.includes(transfer))
       if (part === undefined) continue
@@ -203,7 +202,7 @@ export class Activity {
       if (outcome === 'cancelled' && part.open === 0) part.endedAt = pull.lastAt
     }
     if (!isBroken(transfer)) return
-    this.#failures++
+    this.#totals.failures++
     this.#noteMiss(targetKey(target), [transfer])
   }
 
@@ -232,7 +231,7 @@ export class Activity {
       if (descriptor === undefined) {
         if (isLate(missed.since)) this.#missed.delete(digest)
         // A concurrent look may have deleted it already.
-      } else if (this.#missed.delete(digest)) this.#bytes.upstream += Math.max(descriptor.size - missed.given, 0)
+      } else if (this.#missed.delete(digest)) this.#totals.bytes.upstream += Math.max(descriptor.size - missed.given, 0)
     }
   }
 
@@ -258,8 +257,7 @@ export class Activity {
     pull.lastAt = now
     const key = targetKey(target)
     const fresh = (): GrowingPart => ({ key, kind: target.kind, startedAt: now - ago, transfers: [], open: 0 })
-    const at = pull.parts.findIndex((part) => part.key === key)
-    const known = pull.parts[at]
+    const known = pull.parts.find((part) => part.key === key)
     if (known === undefined) {
       if (pull.parts.length < this.#options.parts) {
         const part = fresh()

@@ -55,7 +55,7 @@ export async function* walkHeld(
   options: WalkOptions,
 ): AsyncGenerator<Descriptor, void, undefined> {
   const { signal, depthLimit, widthLimit, onProblem = () => undefined } = { ...LIMITS, ...options }
-  const sizes = new Map<Digest, Promise<number | undefined>>()
+  const sizes = new Map<Digest, number | undefined>()
   const done = new Map<Digest, 'blob' | 'manifest'>()
   const broken = new Set<Digest>()
   let sliceEnd = performance.now() + SLICE
@@ -70,27 +70,29 @@ export async function* walkHeld(
       }
       signal.throwIfAborted()
       const { descriptor, depth } = queue[next] as (typeof queue)[number]
+      const { digest } = descriptor
       const kind = isManifestMediaType(descriptor.mediaType) ? 'manifest' : 'blob'
-      const before = done.get(descriptor.digest)
-      if (before === kind || before === 'manifest' || (kind === 'manifest' && broken.has(descriptor.digest))) continue
+      const before = done.get(digest)
+      if (before === kind || before === 'manifest' || (kind === 'manifest' && broken.has(digest))) continue
 
-      const size = await remember(sizes, descriptor.digest, () => source.describe(descriptor.digest, signal))
+      if (!sizes.has(digest)) sizes.set(digest, await source.describe(digest, signal))
+      const size = sizes.get(digest)
       if (size === undefined) continue
       if (size !== descriptor.size) {
         onProblem({ descriptor, problem: `${size} bytes are held, the descriptor says ${descriptor.size}` })
         continue
       }
       if (kind === 'blob') {
-        done.set(descriptor.digest, kind)
+        done.set(digest, kind)
         yield descriptor
         continue
       }
       const read = await readManifest(descriptor, source, signal)
       if (read === undefined) continue
-      if (read.problem === undefined) done.set(descriptor.digest, kind)
+      if (read.problem === undefined) done.set(digest, kind)
       else {
         // One image may call it a manifest, and others a layer.
-        broken.add(descriptor.digest)
+        broken.add(digest)
         onProblem({ descriptor, problem: read.problem })
       }
       if (!read.intact || (read.problem !== undefined && before === 'blob')) continue
@@ -123,10 +125,4 @@ async function readManifest(descriptor: Descriptor, source: WalkSource, signal: 
   } catch (error) {
     return failed(true, error instanceof Error ? error.message : String(error))
   }
-}
-
-function remember<K, V>(known: Map<K, V>, key: K, make: () => V): V {
-  const value = known.get(key) ?? make()
-  known.set(key, value)
-  return value
 }
