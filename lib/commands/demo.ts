@@ -9,7 +9,7 @@ import type { Descriptor } from '../oci/digest.ts'
 import { digestOf, makeImage } from '../oci/make-image.ts'
 import { childrenOf } from '../oci/manifest.ts'
 import { isManifestMediaType } from '../oci/media-type.ts'
-import { onAbort, unlessAborted } from '../platform/abort.ts'
+import { onAbort } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import { readCommandLine } from '../settings/read.ts'
 import { writeLayout } from '../store/layout/writer.ts'
@@ -54,7 +54,7 @@ async function show(context: CommandContext, dir: string, parts: AsyncDisposable
     const { settings } = readCommandLine({ flags, environment: {} }, {})
     const mirror = await startMirror(settings, createLogger(report, 'error'))
     parts.defer(() => mirror.close())
-    await untilReady(mirror, AbortSignal.any([stop, AbortSignal.timeout(STEP_TIMEOUT)]))
+    await mirror.readiness.reached(AbortSignal.any([stop, AbortSignal.timeout(STEP_TIMEOUT)]))
     step(`started mirror ${name} (${addressOf(mirror.registry)}) on ${name === 'A' ? 'that layout' : 'an empty one'}`)
     return mirror
   }
@@ -76,14 +76,6 @@ async function show(context: CommandContext, dir: string, parts: AsyncDisposable
   }
   for (const mirror of [a, b]) await mirror.close()
   step('stopped both mirrors')
-}
-
-async function untilReady({ readiness }: Mirror, signal: AbortSignal): Promise<void> {
-  while (readiness.reasons.length > 0) {
-    const changed = Promise.withResolvers<void>()
-    const unfollow = readiness.onChange(changed.resolve)
-    await unlessAborted(changed.promise, signal).finally(unfollow)
-  }
 }
 
 /** Prints each step with the milliseconds since the one before. */

@@ -1,10 +1,9 @@
 import manifest from '../../package.json' with { type: 'json' }
 import type { HttpMetrics } from '../http/metrics.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import { runtimeVersion } from '../observe/process-figures.ts'
 import type { Readiness } from '../observe/readiness.ts'
 import type { Listener } from '../platform/listener.ts'
-import { runtimeName } from '../platform/runtime.ts'
+import { runtimeName, runtimeVersion } from '../platform/runtime.ts'
 import type { ContentStore } from '../store/store.ts'
 
 export interface MeasuredParts {
@@ -18,7 +17,7 @@ export interface MeasuredParts {
 /** Registers the metrics of a mirror as a whole. */
 export function registerMirrorMetrics({ gaugesFrom, gaugeFrom }: Metrics, parts: MeasuredParts): void {
   const { readiness, store, held, peer } = parts
-  const build = { version: manifest.version, runtime: runtimeName, runtime_version: runtimeVersion() }
+  const build = { version: manifest.version, runtime: runtimeName, runtime_version: runtimeVersion }
   gaugesFrom('build_info', 'Always 1; the labels say what runs.', ['version', 'runtime', 'runtime_version'], () => [
     [build, 1],
   ])

@@ -52,6 +52,7 @@ export function removeTaintWhenReady(
   }
 
   async function remove(): Promise<void> {
+    await readiness.reached(closing.signal)
     for (;;) {
       try {
         const { metadata, spec } = v.parse(NODE, await ask('GET'))
@@ -69,18 +70,10 @@ export function removeTaintWhenReady(
     }
   }
 
-  let removing: Promise<void> | undefined
-  const look = () => {
-    if (readiness.reasons.length > 0 || closing.signal.aborted) return
-    unfollow()
-    // It rejects only when it is closed.
-    removing ??= remove().catch(() => undefined)
-  }
-  const unfollow = readiness.onChange(look)
-  look()
+  // It rejects only when it is closed.
+  const removing = remove().catch(() => undefined)
   return {
     async close(): Promise<void> {
-      unfollow()
       closing.abort(new Error('the mirror is stopping'))
       await removing
     },

@@ -7,7 +7,6 @@ import type { HttpMetrics } from '../http/metrics.ts'
 import type { Activity } from '../observe/activity.ts'
 import { openHistory } from '../observe/history.ts'
 import type { Logger } from '../observe/log.ts'
-import { runtimeVersion } from '../observe/process-figures.ts'
 import type { Readiness } from '../observe/readiness.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Key } from '../oci/key.ts'
@@ -18,7 +17,7 @@ import { type ShownFinding, type Status, swarmStatus } from '../page/status.ts'
 import { createTracer, type TracerDependencies } from '../page/trace.ts'
 import { bounded } from '../platform/abort.ts'
 import { isLoopback } from '../platform/address.ts'
-import { runtimeName } from '../platform/runtime.ts'
+import { runtimeName, runtimeVersion } from '../platform/runtime.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { Members } from '../swarm/members.ts'
@@ -28,7 +27,7 @@ import type { Upstreams } from '../upstream/upstreams.ts'
 export const SELF = {
   name: hostname(),
   version: manifest.version,
-  runtime: `${runtimeName} ${runtimeVersion()}`,
+  runtime: `${runtimeName} ${runtimeVersion}`,
 }
 /** The file in `--data-dir` that keeps the last day for the page. */
 const HISTORY_FILE = 'history.json'

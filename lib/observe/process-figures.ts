@@ -1,6 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs'
 import process from 'node:process'
-import { OPEN_FILES_LIMIT, runtimeName } from '../platform/runtime.ts'
+import { OPEN_FILES_LIMIT } from '../platform/runtime.ts'
 import type { Metrics } from './metrics.ts'
 
 /**
@@ -102,9 +102,4 @@ export function watchEventLoop(
   }
   wait(working)
   return () => clearTimeout(timer)
-}
-
-/** The version of the runtime of this process. */
-export function runtimeVersion(): string {
-  return process.versions[runtimeName] ?? 'unknown'
 }

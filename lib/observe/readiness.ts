@@ -1,3 +1,5 @@
+import { unlessAborted } from '../platform/abort.ts'
+
 /**
  * Why a mirror is not ready, in words, as its parts say. A part that the mirror must wait for takes a {@link Wait} as soon as
  * it is made, so that the mirror cannot become ready before it:
@@ -53,6 +55,19 @@ export class Readiness {
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
+  }
+
+  /**
+   * Waits until the mirror is ready.
+   *
+   * @throws the signal's reason
+   */
+  async reached(signal: AbortSignal): Promise<void> {
+    while (this.reasons.length > 0) {
+      const changed = Promise.withResolvers<void>()
+      const unfollow = this.onChange(changed.resolve)
+      await unlessAborted(changed.promise, signal).finally(unfollow)
+    }
   }
 }
 

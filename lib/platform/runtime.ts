@@ -7,6 +7,8 @@ export type RuntimeName = 'node' | 'deno' | 'bun'
 /** The runtime of this process. Deno and Bun have Node's globals too, so they are checked first. */
 export const runtimeName: RuntimeName = 'Deno' in globalThis ? 'deno' : 'Bun' in globalThis ? 'bun' : 'node'
 
+export const runtimeVersion = process.versions[runtimeName] ?? 'unknown'
+
 /** Where an executable made by Bun keeps its files. */
 const INSIDE_EXECUTABLE = '/$bunfs/'
 

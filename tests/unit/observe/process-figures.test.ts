@@ -5,10 +5,10 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { registerMirrorMetrics } from '../../../lib/mirror/metrics.ts'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
-import { registerProcessMetrics, runtimeVersion, watchEventLoop } from '../../../lib/observe/process-figures.ts'
+import { registerProcessMetrics, watchEventLoop } from '../../../lib/observe/process-figures.ts'
 import { KnownPeers } from '../../../lib/peers/known-peers.ts'
 import { registerPeerMetrics } from '../../../lib/peers/metrics.ts'
-import { runtimeName } from '../../../lib/platform/runtime.ts'
+import { runtimeName, runtimeVersion } from '../../../lib/platform/runtime.ts'
 import { registerSwarmMetrics } from '../../../lib/swarm/metrics.ts'
 import manifest from '../../../package.json' with { type: 'json' }
 import { peerOf } from '../../doubles/peers.ts'
@@ -40,7 +40,7 @@ test('figures are of this process, on every runtime', async () => {
     assert.ok(open_fds >= 3)
     assert.ok(max_fds === 0 || max_fds >= open_fds)
   }
-  assert.match(runtimeVersion(), /^\d+\.\d+/)
+  assert.match(runtimeVersion, /^\d+\.\d+/)
 })
 
 test('figures always tell the same start of the process', async () => {
@@ -104,7 +104,7 @@ test('metrics have the figures of the process and of parts that are read on dema
     assert.ok(body.includes(`\n${line}\n`), line)
   }
   const build = /^swarmirror_build_info\{version="([^"]+)",runtime="([^"]+)",runtime_version="([^"]+)"\} 1$/m.exec(body)
-  assert.deepEqual(build?.slice(1), [manifest.version, runtimeName, runtimeVersion()])
+  assert.deepEqual(build?.slice(1), [manifest.version, runtimeName, runtimeVersion])
   assert.match(body, /^process_resident_memory_bytes \d{7,}$/m)
   assert.match(body, /^process_cpu_seconds_total 0?\d*\.?\d+/m)
 })

@@ -42,3 +42,14 @@ test('readiness has notes beside the reasons, which do not make the mirror unrea
   wait.over()
   assert.deepEqual(told, ['| a thing', 'one | a thing', '|'])
 })
+
+test('readiness is reached when nothing keeps the mirror waiting any more, unless the signal aborts before', async () => {
+  const readiness = new Readiness()
+  await readiness.reached(new AbortController().signal)
+  const waits = [readiness.wait('one thing'), readiness.wait('another')]
+  const reason = new Error('enough')
+  await assert.rejects(readiness.reached(AbortSignal.abort(reason)), reason)
+  const reached = readiness.reached(new AbortController().signal)
+  for (const wait of waits) wait.over()
+  await reached
+})
