@@ -1,6 +1,7 @@
 import { errorAnswer, OciError } from '../oci/error.ts'
 import { targetKey } from '../oci/key.ts'
 import type { ContentTarget } from '../oci/path.ts'
+import { parseContentRange } from '../oci/range.ts'
 import { type CapabilityCheck, DOOR_KEY } from '../peers/credentials.ts'
 import type { ContentStore } from '../store/store.ts'
 import { createDoor, type Door, type DoorDependencies, type DoorMiddleware } from './door.ts'
@@ -78,8 +79,8 @@ function finishPieces(): DoorMiddleware {
         new OciError('BLOB_UNKNOWN', 'this node is stopping: it only finishes blobs that it has begun to send'),
       )
     await next()
-    const range = /^bytes \d+-(\d+)\/(\d+)$/.exec(c.res.headers.get('content-range') ?? '')
-    if (range !== null) admission?.givesPart(c.req.path, Number(range[1]) + 1 === Number(range[2]))
+    const given = parseContentRange(c.res.headers.get('content-range'))
+    if (given?.kind === 'part') admission?.givesPart(c.req.path, given.range.end + 1 === given.size)
     return undefined
   }
 }

@@ -69,13 +69,7 @@ export function guardNode(settings: Settings, dependencies: GuardDependencies) {
     },
   })
   registerCheckMetrics(metrics, () => watch.report)
-  return {
-    /** The report of the last check; missing before the first one. */
-    get report(): Report | undefined {
-      return watch.report
-    },
-    close: (): Promise<void> => watch.close(),
-  }
+  return watch
 }
 
 const REMOVED = 'containerd removed the socket that is mounted here: this container sees a new one when it starts again'
