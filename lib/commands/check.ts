@@ -4,7 +4,7 @@ import { createProbeDoor } from '../containerd/check/probe-door.ts'
 import { reportAsJson, reportAsText } from '../containerd/check/report.ts'
 import { findingsOf, rule } from '../containerd/rule.ts'
 import { CLOCK, createBootstrapDoors, DOOR_RULES } from '../mirror/bootstrap-doors.ts'
-import { addressProblem } from '../mirror/doors.ts'
+import { addressProblem, cut } from '../mirror/doors.ts'
 import { createLogger } from '../observe/log.ts'
 import { paintFor } from '../observe/paint.ts'
 import { bounded } from '../platform/abort.ts'
@@ -43,8 +43,7 @@ export const check: Command = {
     const log = createLogger(report, settings['log-level'] === 'info' ? 'warn' : settings['log-level'])
     const ports = await lookAtPorts(portsOf(settings), () => runsHere(settings['admin-listen'], stop))
     await using parts = new AsyncDisposableStack()
-    const doors = createBootstrapDoors(settings)
-    parts.defer(() => doors.close())
+    const doors = parts.adopt(createBootstrapDoors(settings), (made) => made.close())
     const found = [...findingsOf([CLOCK, ...DOOR_RULES], await doors.ask(stop)), ...PORTS.judge(ports)]
     const door = createProbeDoor()
     const { listen } = settings
@@ -58,8 +57,7 @@ export const check: Command = {
     // Loaded only here, because the other commands do not need gRPC.
     const { connectContainerd } = await import('../containerd/client/client.ts')
     const { createNodeCheck } = await import('../mirror/guard.ts')
-    const containerd = connectContainerd(settings['containerd-socket'])
-    parts.defer(() => containerd.close())
+    const containerd = parts.adopt(connectContainerd(settings['containerd-socket']), (made) => made.close())
     const program = programText(context)
     const node = createNodeCheck(settings, { containerd, listen, program, probe, others: async () => found, log })
     const result = await node.run(stop)
@@ -97,11 +95,7 @@ async function openProbeDoor(
   parts: AsyncDisposableStack,
 ): Promise<Address> {
   const open = ({ host, port }: Address) => listen(handler, { host, port, onError: () => undefined })
-  const listener = await open(wanted).catch(() => open(ANY))
-  parts.defer(async () => {
-    await listener.close(AbortSignal.abort())
-  })
-  return listener
+  return parts.adopt(await open(wanted).catch(() => open(ANY)), cut)
 }
 
 function notHere(): Response {

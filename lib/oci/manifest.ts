@@ -18,10 +18,8 @@ type JsonObject = Readonly<Record<string, unknown>>
  */
 export function sniffManifest(bytes: Uint8Array): string | undefined {
   const document = bytes.length > MANIFEST_SIZE_LIMIT ? undefined : parseObject(bytes)
-  if (document === undefined) return undefined
-  const own = ownMediaType(document)
-  if (document.schemaVersion !== 2) return undefined
-  const mediaType = own ?? (Array.isArray(document.manifests) ? OCI_INDEX : OCI_MANIFEST)
+  if (document?.schemaVersion !== 2) return undefined
+  const mediaType = ownMediaType(document) ?? (Array.isArray(document.manifests) ? OCI_INDEX : OCI_MANIFEST)
   return isShapeOf(document, mediaType) ? mediaType : undefined
 }
 

@@ -46,18 +46,12 @@ function openFilesLimit(): number {
   return Number(soft ?? 0)
 }
 
-/** The functions of Bun that give memory back. */
-interface Bun {
-  gc(force: boolean): void
-  shrink(): void
-}
-
 /**
  * Gives memory back to the system; call it when the process is at rest. Only Bun needs it, where it takes 30 ms. Garbage and
  * compiled code are 15 MiB of a mirror after a pull. What runs after that must be compiled again.
  */
 export function giveMemoryBack(): void {
-  const { Bun: bun } = globalThis as { readonly Bun?: Bun }
+  const { Bun: bun } = globalThis as { readonly Bun?: { gc(force: boolean): void; shrink(): void } }
   bun?.gc(true)
   bun?.shrink()
 }

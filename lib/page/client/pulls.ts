@@ -39,18 +39,15 @@ export function isBroken({ transfers }: PullPart): boolean {
 export function running(status: Status, before: Status | undefined): Child[] {
   const { pulls, time, followers } = status
   const names = nodeNames(status)
-  const past = new Map<string, number>()
-  for (const { id, parts } of before?.pulls ?? [])
-    for (const part of parts) past.set(`${id} ${part.key}`, givenOf(part))
   const rows = pulls.flatMap((pull) =>
     pull.parts.filter(isRunning).map((part) => {
       const { startedAt, size = 0 } = part
       const given = givenOf(part)
-      const then = past.get(`${pull.id} ${part.key}`)
+      const then = before?.pulls.find(({ id }) => id === pull.id)?.parts.find(({ key }) => key === part.key)
       const rate =
         then === undefined || before === undefined
           ? formatRate(given, time - startedAt)
-          : formatRate(given - then, time - before.time)
+          : formatRate(given - givenOf(then), time - before.time)
       const follower = followers[part.key]
       const progress = document.createElement('progress')
       if (size > 0) Object.assign(progress, { max: size, value: Math.min(given, size) })
@@ -109,15 +106,11 @@ export function pulls(all: readonly Pull[], names: Names): Child[] {
       ...{ part: 'mono', from: 'peers', size: 'number', 'first byte': 'number wide' },
       ...{ time: 'number', rate: 'number wide', when: 'wide' },
     }
-    const inside: Child[] = [
-      table(
-        `Parts of ${pull.name}`,
-        columns,
-        parts.map((part) => partRow(part, pull, names)),
-        'parts',
-      ),
+    const rows = parts.map((part) => partRow(part, pull, names))
+    const inside = [
+      table(`Parts of ${pull.name}`, columns, rows, 'parts'),
+      pull.more > 0 && make('p', 'muted more', `and ${pull.more} more requests`),
     ]
-    if (pull.more > 0) inside.push(make('p', 'muted more', `and ${pull.more} more requests`))
     return fold(String(pull.id), index === 0, summary, inside)
   })
 }
