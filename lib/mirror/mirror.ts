@@ -110,8 +110,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   // What this node has, and the way for other nodes to get it.
   const { store, containerd } = await openStore(settings, { policy, readiness, log }, parts)
   const dataDir = settings['data-dir']
-  const files = dataDir === undefined ? undefined : await openNodeFiles(dataDir, log)
-  parts.defer(async () => files?.close())
+  const files = dataDir === undefined ? undefined : keep(await openNodeFiles(dataDir, log))
   const known = new KnownPeers()
   registerPeerMetrics(metrics, known)
   const rate = settings['max-upload-rate']

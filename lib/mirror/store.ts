@@ -37,8 +37,7 @@ export async function openStore(
   // Loaded only when it is needed: gRPC takes 5 MiB.
   const { connectContainerd } = await import('../containerd/client/client.ts')
   const { createContainerdStore } = await import('../containerd/store/store.ts')
-  const containerd = connectContainerd(settings['containerd-socket'])
-  parts.defer(() => containerd.close())
+  const containerd = parts.adopt(connectContainerd(settings['containerd-socket']), (made) => made.close())
   const store = createContainerdStore(
     { client: containerd.in(settings['containerd-namespace']), log, readiness },
     {

@@ -88,16 +88,16 @@ export function createServerConnections(
     if (came > 0) recent.set(connection.address, came - 1)
   }
 
-  function remove(connection: ServerConnection | undefined): void {
-    if (connection === undefined) return
+  function remove(connection: ServerConnection): void {
     connection.cancelTimer?.()
     connections.delete(connection)
     newcomers.delete(connection)
   }
 
   function end(connection: ServerConnection | undefined): void {
+    if (connection === undefined) return
     remove(connection)
-    connection?.end()
+    connection.end()
   }
 
   function forgetFinished(): void {
@@ -130,22 +130,22 @@ export function createServerConnections(
     },
 
     /** Takes in a request. Its connection may have ended already. */
-    begin(connection: ServerConnection | undefined): Exchange {
+    begin(connection: ServerConnection): Exchange {
       const done = Promise.withResolvers<number>()
-      if (connection !== undefined) connection.running++
-      let places = 0
+      connection.running++
+      let hasPlace = false
       let given: string | undefined
-      const nameOf = (what: string) => `${connection?.address} ${what}`
+      const nameOf = (what: string) => `${connection.address} ${what}`
       const exchange: Exchange = {
         admission: {
           take: (mostPlaces) => {
-            if (places === 0 && admitted < mostPlaces && exchanges.has(exchange)) {
-              places = 1
+            if (!hasPlace && admitted < mostPlaces && exchanges.has(exchange)) {
+              hasPlace = true
               admitted++
             }
-            return places === 1
+            return hasPlace
           },
-          trust: () => connection && trust(connection),
+          trust: () => trust(connection),
           mayBegin: (what) => !isFinishing || unfinished.has(nameOf(what)),
           givesPart: (what, isLast) => {
             const name = nameOf(what)
@@ -162,8 +162,8 @@ export function createServerConnections(
           forgetFinished()
           // Another exchange of this client may have gone on with the content.
           if (given !== undefined && unfinished.has(given)) unfinished.set(given, clock.now() + NEXT_PART)
-          admitted -= places
-          if (connection !== undefined) connection.running--
+          if (hasPlace) admitted--
+          connection.running--
           done.resolve(sent)
         },
       }
