@@ -5,12 +5,12 @@ import type { Descriptor } from '../oci/digest.ts'
 import { errorAnswer, OciError } from '../oci/error.ts'
 import type { ContentTarget } from '../oci/path.ts'
 import type { Policy } from '../oci/policy.ts'
-import type { Admission } from '../platform/listener.ts'
+import type { Admission, Handler } from '../platform/listener.ts'
 import type { DOORS } from './metrics.ts'
 
 /** What the middlewares of a door know about a request, beside the request itself. */
 export interface DoorEnv {
-  Bindings: { readonly admission?: Admission | undefined }
+  Bindings: { readonly admission: Admission }
   Variables: {
     /** The content that it asks for; missing where it asks for something else, such as `/v2/`. */
     target: ContentTarget
@@ -38,8 +38,7 @@ export interface DoorDependencies {
 }
 
 export interface Door {
-  /** @param admission of the server that received the request; if missing, the door answers any number of requests at a time */
-  fetch(request: Request, admission?: Admission): Response | Promise<Response>
+  readonly fetch: Handler
 }
 
 /**

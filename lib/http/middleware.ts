@@ -40,13 +40,12 @@ export function count(door: (typeof DOORS)[number], metrics: HttpMetrics): DoorM
     // A client that has left gets no answer, so none counts. It may have left because another node was sooner, which is no
     // failure.
     if (c.req.raw.signal.aborted) return
-    const { source, bytes } = c.get('content') ?? { source: 'none', bytes: 0 }
+    const { source } = c.get('content') ?? { source: 'none' }
     // Clients may send any method, but a label must have few values.
     const method = c.req.method === 'GET' || c.req.method === 'HEAD' ? c.req.method : 'other'
     metrics.requests.inc({ door, method, status: String(c.res.status), source })
     if (source === 'none' || method !== 'GET') return
-    const { ended = Promise.resolve(bytes) } = c.env?.admission ?? {}
-    void ended.then((sent) => metrics.bytes.inc({ door, source }, sent))
+    void c.env.admission.ended.then((sent) => metrics.bytes.inc({ door, source }, sent))
   }
 }
 

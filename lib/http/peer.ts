@@ -58,7 +58,7 @@ export function createPeerDoor(dependencies: PeerDoorDependencies): Door {
  */
 function limitTransfers(maxTransfers: number, metrics: HttpMetrics): DoorMiddleware {
   return async function limitTransfers(c, next) {
-    if (c.env.admission?.take(maxTransfers) !== false) return await next()
+    if (c.env.admission.take(maxTransfers)) return await next()
     metrics.peerDoorRefused.inc({ reason: 'busy' })
     const error = new OciError('TOOMANYREQUESTS', 'this node is busy with other requests', {
       status: 503,
@@ -74,13 +74,13 @@ function limitTransfers(maxTransfers: number, metrics: HttpMetrics): DoorMiddlew
 function finishPieces(): DoorMiddleware {
   return async function finishPieces(c, next) {
     const { admission } = c.env
-    if (admission?.mayBegin(c.req.path) === false)
+    if (!admission.mayBegin(c.req.path))
       return errorAnswer(
         new OciError('BLOB_UNKNOWN', 'this node is stopping: it only finishes blobs that it has begun to send'),
       )
     await next()
     const given = parseContentRange(c.res.headers.get('content-range'))
-    if (given?.kind === 'part') admission?.givesPart(c.req.path, given.range.end + 1 === given.size)
+    if (given?.kind === 'part') admission.givesPart(c.req.path, given.range.end + 1 === given.size)
     return undefined
   }
 }
@@ -109,7 +109,7 @@ function requireCapability(capabilities: CapabilityCheck, address: string, metri
       metrics.peerDoorRefused.inc({ reason: 'capability' })
       return errorAnswer(new OciError('DENIED', 'this door is for nodes that hold the key of its swarm'))
     }
-    c.env?.admission?.trust()
+    c.env.admission.trust()
     await next()
     for (const [name, value] of Object.entries(grant.prove(c.res.status, c.res.headers))) c.res.headers.set(name, value)
     return undefined

@@ -58,7 +58,7 @@ function report(metrics: HttpMetrics, activity: Activity | undefined): DoorMiddl
     const isAboutContent = content !== undefined || c.res.status === 404
     const answered = { target, source, bytes, headMs, descriptor, isForUpstream }
     const ended = isAboutContent ? activity?.answered(answered) : undefined
-    void c.env.admission?.ended.then((sent) => {
+    void c.env.admission.ended.then((sent) => {
       const ms = performance.now() - startedAt
       ended?.()
       if (source === 'none') return

@@ -24,6 +24,7 @@ import { byteSourceOf } from '../../../lib/platform/byte-source.ts'
 import { Arrivals } from '../../../lib/store/arrivals.ts'
 import type { Peer } from '../../../lib/swarm/router.ts'
 import { createPeerContent } from '../../../lib/transfer/peer-content.ts'
+import { freeAdmission } from '../../doubles/admission.ts'
 import { createMemoryStore } from '../../doubles/memory-store.ts'
 import { MemorySwarm } from '../../doubles/memory-swarm.ts'
 import { VirtualClock } from '../../doubles/simulated-network.ts'
@@ -133,7 +134,7 @@ export async function rollOut({ seed, nodes: count, layers, layerSize, ...given 
     const gone = new AbortController()
     const broken = AbortSignal.any([gone.signal, node.dead.signal])
     const request = new Request(`http://${addressOf(peer)}${path}`, { method, headers, signal: broken })
-    const answered = Promise.resolve(node.door.fetch(request))
+    const answered = Promise.resolve(node.door.fetch(request, freeAdmission()))
     using _ = onAbort(signal, () => gone.abort())
     const response = await unlessAborted(answered, broken).catch(() => {
       throw new PeerError('broken')
@@ -175,7 +176,7 @@ export async function rollOut({ seed, nodes: count, layers, layerSize, ...given 
   async function ask({ registry, pulling }: Node, path: string, range?: string) {
     const headers = range === undefined ? {} : { range }
     const url = `http://127.0.0.1${BASE}/${path}?ns=registry.example`
-    return await registry.fetch(new Request(url, { headers, signal: pulling.signal }))
+    return await registry.fetch(new Request(url, { headers, signal: pulling.signal }), freeAdmission())
   }
 
   /** Downloads a layer as containerd does: from the mirror, or the rest of it from upstream. */

@@ -8,6 +8,7 @@ import { createMetrics } from '../../../lib/observe/metrics.ts'
 import { createPolicy } from '../../../lib/oci/policy.ts'
 import { FOLLOWER_HEADER } from '../../../lib/peers/credentials.ts'
 import { Arrivals } from '../../../lib/store/arrivals.ts'
+import { freeAdmission } from '../../doubles/admission.ts'
 import { sourceOf } from '../../doubles/byte-source.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 import { createMemoryStore } from '../../doubles/memory-store.ts'
@@ -44,7 +45,7 @@ function make(exclude: readonly RegExp[] = [], room = 1) {
   ) => {
     const own = follower === undefined ? {} : { [FOLLOWER_HEADER]: follower }
     const all = { ...ticketFor(path, method)?.headers, ...own, ...headers }
-    return await door.fetch(new Request(`http://door.example${path}`, { method, headers: all }))
+    return await door.fetch(new Request(`http://door.example${path}`, { method, headers: all }), freeAdmission())
   }
   return { store, writer, arrivals, followers, clock, ask }
 }

@@ -7,6 +7,7 @@ import { Activity } from '../../../lib/observe/activity.ts'
 import { silentLogger } from '../../../lib/observe/log.ts'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
 import { createPolicy } from '../../../lib/oci/policy.ts'
+import { freeAdmission } from '../../doubles/admission.ts'
 import { createMemoryStore } from '../../doubles/memory-store.ts'
 import { type DoorSetup, withDoors } from '../../fixtures/door.ts'
 import { makeImage } from '../../fixtures/image.ts'
@@ -143,7 +144,8 @@ test('registry door: every resolve is counted by who answered it, and counts as 
     const metrics = createHttpMetrics(createMetrics())
     const activity = new Activity()
     const dependencies = { store, peers, policy: createPolicy(), metrics, activity, resolution, log: silentLogger }
-    await createRegistryDoor(dependencies).fetch(new Request(`http://127.0.0.1:5000${path}`, { method: 'HEAD' }))
+    const request = new Request(`http://127.0.0.1:5000${path}`, { method: 'HEAD' })
+    await createRegistryDoor(dependencies).fetch(request, freeAdmission())
     const { values } = metrics.resolves
     assert.deepEqual(
       values.filter(({ value }) => value > 0).map(({ labels, value }) => [labels.by, value]),

@@ -7,6 +7,7 @@ import { count } from '../../../../lib/http/middleware.ts'
 import { createMetrics } from '../../../../lib/observe/metrics.ts'
 import { contentOf } from '../../../../lib/oci/make-image.ts'
 import { OCTET_STREAM } from '../../../../lib/oci/media-type.ts'
+import { freeAdmission } from '../../../doubles/admission.ts'
 
 test('count counts answers, but not those for which the client has not waited', async () => {
   const metrics = createMetrics()
@@ -17,9 +18,9 @@ test('count counts answers, but not those for which the client has not waited', 
     if (c.req.param('how') === 'left') leaving.abort()
     return c.body(null, 500)
   })
-  await door.request('/left', { signal: leaving.signal })
+  await door.request('/left', { signal: leaving.signal }, { admission: freeAdmission() })
   assert.doesNotMatch(metrics.render().body, /status="500"/)
-  await door.request('/stayed')
+  await door.request('/stayed', {}, { admission: freeAdmission() })
   assert.match(metrics.render().body, /^swarmirror_requests_total\{.*status="500",source="none"\} 1$/m)
 })
 
@@ -34,14 +35,14 @@ test('count counts the bytes that were sent once an answer is over', async () =>
   })
   const counted = async () =>
     /^swarmirror_bytes_total\{door="registry",source="peer"\} (\d+)$/m.exec(metrics.render().body)?.[1]
-  await door.request('/', {}, { admission: { take: () => true, ended } })
+  await door.request('/', {}, { admission: { ...freeAdmission(), ended } })
   assert.equal(await counted(), '0')
   resolve(5)
   await ended
   assert.equal(await counted(), '5')
 })
 
-test('count counts declared bytes if the server does not count them, and other methods only as `other`', async () => {
+test('count counts the bytes of GET only, and other methods only as `other`', async () => {
   const metrics = createMetrics()
   const door = new Hono<DoorEnv>()
   door.use(count('registry', createHttpMetrics(metrics)))
@@ -49,7 +50,8 @@ test('count counts declared bytes if the server does not count them, and other m
     c.set('content', { source: 'peer', bytes: 7, descriptor: contentOf(OCTET_STREAM, new Uint8Array(7)).descriptor })
     return c.body(null, 206)
   })
-  for (const method of ['GET', 'GET', 'HEAD', 'POST']) await door.request('/', { method })
+  const admission = { ...freeAdmission(), ended: Promise.resolve(7) }
+  for (const method of ['GET', 'GET', 'HEAD', 'POST']) await door.request('/', { method }, { admission })
   const { body } = metrics.render()
   assert.match(body, /^swarmirror_bytes_total\{door="registry",source="peer"\} 14$/m)
   for (const [method, times] of [
