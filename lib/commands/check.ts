@@ -1,6 +1,6 @@
 import { createSocket } from 'node:dgram'
 import { createServer } from 'node:net'
-import { createProbeDoor } from '../containerd/check/probe-door.ts'
+import { createProbeDoor, type ProbeDoor } from '../containerd/check/probe-door.ts'
 import { reportAsJson, reportAsText } from '../containerd/check/report.ts'
 import { findingsOf, rule } from '../containerd/rule.ts'
 import { CLOCK, createBootstrapDoors, DOOR_RULES } from '../mirror/bootstrap-doors.ts'
@@ -47,12 +47,7 @@ export const check: Command = {
     const found = [...findingsOf([CLOCK, ...DOOR_RULES], await doors.ask(stop)), ...PORTS.judge(ports)]
     const door = createProbeDoor()
     const { listen } = settings
-    const open = (registryDoor: boolean) =>
-      openProbeDoor(
-        registryDoor ? listen : { ...listen, port: 0 },
-        (request) => door.fetch(request) ?? notHere(),
-        parts,
-      )
+    const open = (registryDoor: boolean) => openProbeDoor(door, registryDoor ? listen : { ...listen, port: 0 }, parts)
     const probe = settings.probe === 'on' ? { door, open } : '--probe is off'
     // Loaded only here, because the other commands do not need gRPC.
     const { connectContainerd } = await import('../containerd/client/client.ts')
@@ -88,18 +83,12 @@ async function runsHere({ host, port }: Address, stop: AbortSignal): Promise<boo
   return await bounded(ADMIN_TIMEOUT, stop, ask).catch(() => false)
 }
 
-/** Opens a door at that address if it is free, otherwise at any port on loopback. */
-async function openProbeDoor(
-  wanted: Address,
-  handler: (request: Request) => Response,
-  parts: AsyncDisposableStack,
-): Promise<Address> {
-  const open = ({ host, port }: Address) => listen(handler, { host, port, onError: () => undefined })
+/** Opens the door at that address if it is free, otherwise at any port on loopback. */
+async function openProbeDoor(door: ProbeDoor, wanted: Address, parts: AsyncDisposableStack): Promise<Address> {
+  const notHere = { status: 404, headers: { 'Content-Length': '0' } }
+  const answer = (request: Request) => door.fetch(request) ?? new Response(null, notHere)
+  const open = ({ host, port }: Address) => listen(answer, { host, port, onError: () => undefined })
   return parts.adopt(await open(wanted).catch(() => open(ANY)), cut)
-}
-
-function notHere(): Response {
-  return new Response(null, { status: 404, headers: { 'Content-Length': '0' } })
 }
 
 /** An address at which the mirror will open a door. */

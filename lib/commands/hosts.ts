@@ -2,7 +2,7 @@ import { dirname, join } from 'node:path'
 import { HOSTS_FILES, isRefusal } from '../containerd/hosts/files.ts'
 import { DEFAULT_NAMESPACE, isWithoutMirror, ownViews, registriesToWrite } from '../containerd/hosts/look.ts'
 import { hostsCommand, type MirrorEntry, mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
-import { applyChange, type Change, type Plan, planRemove, planWrite } from '../containerd/hosts/plan.ts'
+import { applyChange, type Change, planRemove, planWrite } from '../containerd/hosts/plan.ts'
 import { readCommandLine } from '../settings/read.ts'
 import { ConfigurationError, type Settings } from '../settings/settings.ts'
 import { type Command, programText } from './command.ts'
@@ -25,12 +25,17 @@ export const hosts: Command = {
     const certsDir = settings['certs-dir']
     const registries = settings.registries && [...settings.registries]
     const mirror = switches.remove ? undefined : entryFor(settings)
-    const { changes, refusals } = await refusedAsProblem(async () => {
+    const plan = async () => {
       if (mirror === undefined) return await planRemove({ certsDir, registries }, HOSTS_FILES)
       const wanted = await registriesToWrite(settings, HOSTS_FILES)
       for (const registry of wanted.absent)
         print(`${registry}: no directory of its own, so ${DEFAULT_NAMESPACE} counts for it\n`)
       return await planWrite({ certsDir, mirror, registries: wanted.registries }, HOSTS_FILES)
+    }
+    // Nothing is written yet, so an error of the file system is a problem that a person must solve, like a wrong setting.
+    const { changes, refusals } = await plan().catch((error: unknown) => {
+      if (!isRefusal(error)) throw error
+      throw new ConfigurationError([`${error.message}; nothing was written`])
     })
     // A file that somebody else broke is left alone, and the mirror works for all other registries.
     const general = join(certsDir, DEFAULT_NAMESPACE)
@@ -66,18 +71,6 @@ function entryFor(settings: Settings): MirrorEntry {
     throw new ConfigurationError(['--listen: expected the port on which the mirror listens, not 0, which means any'])
   }
   return mirrorEntryFor(settings.listen, settings.resolve)
-}
-
-/**
- * Turns an error of the file system before anything is written into a problem that a person must solve, like a wrong setting.
- */
-async function refusedAsProblem(plan: () => Promise<Plan>): Promise<Plan> {
-  try {
-    return await plan()
-  } catch (error) {
-    if (!isRefusal(error)) throw error
-    throw new ConfigurationError([`${error.message}; nothing was written`])
-  }
 }
 
 const TOLD: Readonly<Record<Change['action'], string>> = {
