@@ -49,8 +49,11 @@ export async function runCommand(context: CommandContext): Promise<number> {
     return EX_CONFIG
   }
   const isVersion = asks(context.args, '--version', '-v')
+  const args = isVersion ? [] : isNamed ? rest : context.args
   try {
-    await run(isVersion ? version : command, { ...context, args: isVersion ? [] : isNamed ? rest : context.args })
+    if (command.settings === undefined && args[0] !== undefined)
+      throw new ConfigurationError([`${command.name}: unexpected argument ${JSON.stringify(args[0])}`])
+    await (isVersion ? version : command).run({ ...context, args })
     return 0
   } catch (error) {
     const paint = paintFor(context.terminal.errors, context.environment)
@@ -65,13 +68,6 @@ export async function runCommand(context: CommandContext): Promise<number> {
     context.report(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
     return 1
   }
-}
-
-async function run(command: Command, context: CommandContext): Promise<void> {
-  const [argument] = context.args
-  if (command.settings === undefined && argument !== undefined)
-    throw new ConfigurationError([`${command.name}: unexpected argument ${JSON.stringify(argument)}`])
-  await command.run(context)
 }
 
 /** Whether a flag without a value is among the arguments. Its short form may also be the value of the flag before it. */

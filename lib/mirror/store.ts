@@ -53,9 +53,7 @@ export async function openStore(
 
 /** @throws {ConfigurationError} if the directory cannot be made or written */
 export async function openNodeFiles(dir: string, log: Logger): Promise<NodeFiles> {
-  try {
-    return await createNodeFiles(dir, log)
-  } catch (error) {
-    throw new ConfigurationError([`--data-dir ${dir}: ${(error as Error).message}`])
-  }
+  return await createNodeFiles(dir, log).catch((error: Error) => {
+    throw new ConfigurationError([`--data-dir ${dir}: ${error.message}`])
+  })
 }

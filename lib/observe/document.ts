@@ -14,13 +14,10 @@ export async function readDocument<T>(
   schema: v.GenericSchema<unknown, T>,
   log: Logger,
 ): Promise<T | undefined> {
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error
+  })
+  if (text === undefined) return undefined
   try {
     return v.parse(schema, JSON.parse(text))
   } catch (error) {
