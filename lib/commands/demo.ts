@@ -9,7 +9,7 @@ import type { Descriptor } from '../oci/digest.ts'
 import { digestOf, makeImage } from '../oci/make-image.ts'
 import { childrenOf } from '../oci/manifest.ts'
 import { isManifestMediaType } from '../oci/media-type.ts'
-import { onAbort } from '../platform/abort.ts'
+import { orAborted } from '../platform/abort.ts'
 import { addressOf } from '../platform/address.ts'
 import { readCommandLine } from '../settings/read.ts'
 import { writeLayout } from '../store/layout/writer.ts'
@@ -69,9 +69,7 @@ async function show(context: CommandContext, dir: string, parts: AsyncDisposable
     print(`\nBoth mirrors go on until you press Ctrl+C. The page of each shows what it did:\n`)
     print(`  A, which gave   ${paint('bold', `http://${addressOf(a.admin)}/`)}\n`)
     print(`  B, which took   ${paint('bold', `http://${addressOf(b.admin)}/`)}\n\n`)
-    const asked = Promise.withResolvers<void>()
-    using _ = onAbort(stop, asked.resolve)
-    await asked.promise
+    await orAborted(Promise.race([a.failed, b.failed]), stop)
     print('\nstopping both mirrors, which may take some seconds\n')
   }
   for (const mirror of [a, b]) await mirror.close()

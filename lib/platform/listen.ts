@@ -78,7 +78,6 @@ export async function listen(handler: Handler, options: ListenOptions): Promise<
       await connections.finish(drain)
       server.closing = true
       stop()
-      connections.endIdle()
       return await connections.drain(drain)
     },
   }

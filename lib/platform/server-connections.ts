@@ -56,7 +56,7 @@ export function createServerConnections(
   /** How many connections that are not trusted came from each address since {@link since}. */
   const recent = new Map<string, number>()
   let since = Number.NEGATIVE_INFINITY
-  const exchanges = new Map<Exchange, Promise<number>>()
+  const exchanges = new Set<Exchange>()
   let admitted = 0
   /** Until when each client may ask for its next part, by the client's address and the content. */
   const unfinished = new Map<string, number>()
@@ -167,7 +167,7 @@ export function createServerConnections(
           done.resolve(sent)
         },
       }
-      exchanges.set(exchange, done.promise)
+      exchanges.add(exchange)
       return exchange
     },
 
@@ -181,18 +181,15 @@ export function createServerConnections(
       }
     },
 
-    /** Ends all connections that are idle. */
-    endIdle(): void {
-      for (const connection of connections) if (connection.running === 0) end(connection)
-    },
-
     /**
-     * Waits until all exchanges are over or the signal aborts, and then ends all connections.
+     * Ends all connections that are idle, waits until all exchanges are over or the signal aborts, and ends the rest.
      *
      * @returns how many exchanges were cut
      */
     async drain(signal: AbortSignal): Promise<number> {
-      while (exchanges.size > 0 && !signal.aborted) await orAborted(Promise.all(exchanges.values()), signal)
+      for (const connection of connections) if (connection.running === 0) end(connection)
+      const over = () => Promise.all([...exchanges].map(({ admission }) => admission.ended))
+      while (exchanges.size > 0 && !signal.aborted) await orAborted(over(), signal)
       const cut = exchanges.size
       for (const connection of connections) end(connection)
       return cut
