@@ -95,10 +95,7 @@ export function createCensus(
   const askAll = async (peers: readonly Peer[], signal: AbortSignal) => {
     const rest = peers.values()
     const work = async () => {
-      for (const peer of rest) {
-        if (signal.aborted) return
-        await askOne(peer, signal)
-      }
+      for (const peer of rest) if (!signal.aborted) await askOne(peer, signal)
     }
     await Promise.all(Array.from({ length: parallel }, work))
   }
