@@ -23,6 +23,12 @@ export function draw(
   return element
 }
 
+/** A drawing that fills its place. Screen readers read its label, and pointing at it shows it. */
+export function picture(label: string, className: string, viewBox: string, shapes: readonly Element[]): Element {
+  const attributes = { class: className, viewBox, preserveAspectRatio: 'none', role: 'img', 'aria-label': label }
+  return draw('svg', attributes, draw('title', {}, label), ...shapes)
+}
+
 export function byId(id: string): HTMLElement {
   const element = document.getElementById(id)
   if (element === null) throw new Error(`the page has no #${id}`)

@@ -1,6 +1,6 @@
 import type { Attempt, Pull, PullPart, Transferred } from '../../observe/activity.ts'
 import type { Status } from '../status.ts'
-import { breakable, type Child, draw, fold, make, table } from './dom.ts'
+import { breakable, type Child, draw, fold, make, picture, table } from './dom.ts'
 import { formatBytes, formatDigest, formatRate, formatTime } from './format.ts'
 import { type Names, nodeName, nodeNames } from './swarm.ts'
 
@@ -202,12 +202,7 @@ export function timeline({ source, startedAt, endedAt, transfers, isForUpstream 
   if (source === 'none') bars.push(bar(last, last, isForUpstream ? 'local' : 'upstream'))
   else if (bars.length === 0) bars.push(bar(startedAt, last, source === 'local' ? 'local' : 'peer'))
   const text = `from ${formatTime(Math.max(startedAt - pull.startedAt, 0))} to ${formatTime(Math.max(last - pull.startedAt, 0))}`
-  return draw(
-    'svg',
-    { class: 'timeline', viewBox: '0 0 100 12', preserveAspectRatio: 'none', role: 'img', 'aria-label': text },
-    draw('title', {}, text),
-    ...bars,
-  )
+  return picture(text, 'timeline', '0 0 100 12', bars)
 }
 
 /** A peer, by its node's name if that is known. */

@@ -1,6 +1,6 @@
 import type { Counts, HistoryStatus } from '../../observe/history.ts'
 import type { ShownFinding, Status } from '../status.ts'
-import { breakable, type Child, draw, fold, make, table } from './dom.ts'
+import { breakable, type Child, draw, fold, make, picture, table } from './dom.ts'
 import { formatBytes, formatCount, formatShare, formatTime } from './format.ts'
 
 export function figures(status: Status): Child[] {
@@ -132,18 +132,12 @@ export function chart(
   const time = formatTime(interval * kept)
   const peak = most === 0 ? 'nothing' : `at most ${format(most)} in ${formatTime(interval)}`
   const label = `${title}, last ${time}: ${format(total)}, ${peak}`
-  const drawing = draw(
-    'svg',
-    { viewBox: `0 0 ${kept} 40`, preserveAspectRatio: 'none', role: 'img', 'aria-label': label },
-    draw('title', {}, label),
-    ...shown,
-  )
   const legend = names.length === 1 ? [] : names.map((name) => make('span', `key ${name}`, kinds[name]))
   return make(
     'figure',
     '',
     make('figcaption', '', make('span', '', title), make('span', 'muted', total === 0 ? 'nothing' : format(total))),
-    drawing,
+    picture(label, 'chart', `0 0 ${kept} 40`, shown),
     make('div', 'scale muted', make('span', '', `${time} ago`), ...legend, make('span', '', 'now')),
   )
 }
