@@ -120,13 +120,14 @@ export function problemsOf(doors: readonly AskedDoor[]) {
   const of = (wanted: DoorAnswer) => doors.filter(({ answer }) => answer === wanted).map(({ host }) => host)
   const say = (hosts: readonly string[], verbs: readonly [one: string, more: string], rest: string) =>
     hosts.length === 0 ? undefined : `${hosts.join(', ')} ${verbs[hosts.length === 1 ? 0 : 1]} ${rest}`
+  const clock = clockOf(doors)
   const isSilent = doors.every(({ answer }) => answer === 'silent')
   return {
     key: say(of('refuses'), ['refuses', 'refuse'], 'this node: its swarm key or --peer-transfer differs'),
     silence: isSilent ? say(of('silent'), ['does', 'do'], 'not answer over TCP') : undefined,
     /** To tell only if this node knows no member. */
     unheard: say(of('accepts'), ['lets', 'let'], 'this node in over TCP, but no node answers over UDP'),
-    clock: Math.abs(aheadOf(doors) ?? 0) > CLOCK_SKEW ? differenceOf(doors) : undefined,
+    clock: Math.abs(clock?.ahead ?? 0) > CLOCK_SKEW ? clock?.seen : undefined,
     /** Whether a door has let this node in. Then this node works, and doors that refuse it have a wrong key or a new one. */
     isAccepted: of('accepts').length > 0,
   }
@@ -171,12 +172,12 @@ export const CLOCK = rule({
   id: 'clock',
   reads: (doors: readonly AskedDoor[]) => doors,
   judges(doors) {
-    const ahead = aheadOf(doors)
-    if (ahead === undefined) {
+    const clock = clockOf(doors)
+    if (clock === undefined) {
       const reason = doors.length === 0 ? 'no other node is known' : 'no other node answers'
       return { severity: 'unknown', seen: `there was no clock to compare with: ${reason}` }
     }
-    const seen = differenceOf(doors)
+    const { ahead, seen } = clock
     if (Math.abs(ahead) < CLOCK_SKEW / 2) return { severity: 'ok', seen }
     // Never an error: this node cannot tell which clock is wrong, and clocks are set soon after a boot.
     return { severity: 'warning', seen, remedy: { text: 'synchronise the clocks of all nodes (NTP)' } }
@@ -185,23 +186,18 @@ export const CLOCK = rule({
   why: 'a capability is good for a minute: nodes whose clocks differ by more refuse each other’s requests',
 })
 
-const aheadsOf = (doors: readonly AskedDoor[]) => doors.flatMap(({ aheadMs }) => aheadMs ?? [])
-
 /**
- * Milliseconds by which this machine's clock is ahead of those of other nodes; `undefined` if none has answered. It is the
- * median, so that a single wrong clock among the others does not count.
+ * The clock of this machine beside those of other nodes: by how many milliseconds it is ahead, and that in words; `undefined` if
+ * none has answered. It is the median, so that a single wrong clock among the others does not count.
  */
-function aheadOf(doors: readonly AskedDoor[]): number | undefined {
-  const aheads = aheadsOf(doors).sort((a, b) => a - b)
-  return aheads[Math.floor(aheads.length / 2)]
-}
-
-/** The difference of the clocks in words. */
-function differenceOf(doors: readonly AskedDoor[]): string {
-  const [count, ahead = 0] = [aheadsOf(doors).length, aheadOf(doors)]
-  const nodes = `${count} other node${count === 1 ? '' : 's'}`
-  if (Math.abs(ahead) <= DATE_RESOLUTION) return `the clock agrees with that of ${nodes}`
-  return `the clock is ${Math.round(Math.abs(ahead) / 1000)} s ${ahead > 0 ? 'ahead of' : 'behind'} that of ${nodes}`
+function clockOf(doors: readonly AskedDoor[]): { readonly ahead: number; readonly seen: string } | undefined {
+  const aheads = doors.flatMap(({ aheadMs }) => aheadMs ?? []).sort((a, b) => a - b)
+  const ahead = aheads[Math.floor(aheads.length / 2)]
+  if (ahead === undefined) return undefined
+  const nodes = `${aheads.length} other node${aheads.length === 1 ? '' : 's'}`
+  if (Math.abs(ahead) <= DATE_RESOLUTION) return { ahead, seen: `the clock agrees with that of ${nodes}` }
+  const seconds = Math.round(Math.abs(ahead) / 1000)
+  return { ahead, seen: `the clock is ${seconds} s ${ahead > 0 ? 'ahead of' : 'behind'} that of ${nodes}` }
 }
 
 export interface DoorWatchDependencies {

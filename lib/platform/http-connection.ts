@@ -1,7 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import { Client, type Wire } from './client.ts'
 import { closes, endOfHead, ProtocolError, readHead } from './http-head.ts'
-import { badRequest, type Handler, KEEP_ALIVE_TIMEOUT, type ListenOptions, MAX_HEAD } from './listener.ts'
+import { type Handler, KEEP_ALIVE_TIMEOUT, type ListenOptions, MAX_HEAD, serverAnswer } from './listener.ts'
 import { respond } from './send.ts'
 import type { ServerConnection, ServerConnections } from './server-connections.ts'
 
@@ -13,6 +13,7 @@ export interface HttpServer {
   closing: boolean
 }
 
+const NOT_NORMAL = 'bad request: the path or the Host header is not in its normal form\n'
 /** A method begins with a byte in this range, and TLS does not. */
 const FIRST = [0x21, 0x7e] as const
 /**
@@ -104,7 +105,7 @@ export class HttpConnection {
     await respond(
       () => {
         const request = requestOf(received, client.signal, body)
-        return request === undefined ? badRequest() : handler(request, exchange.admission)
+        return request === undefined ? serverAnswer(400, NOT_NORMAL) : handler(request, exchange.admission)
       },
       client,
       (error) => options.onError(error, { method, url: target }),

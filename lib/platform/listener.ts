@@ -79,16 +79,8 @@ export const MAX_HEAD = 16 * 1024
 /** Milliseconds for which an idle connection is kept for the next request. */
 export const KEEP_ALIVE_TIMEOUT = 30_000
 
-/** For a request that no handler may see. */
-export function badRequest(): Response {
-  return textAnswer(400, 'bad request: the path or the Host header is not in its normal form\n')
-}
-
-export function internalError(): Response {
-  return textAnswer(500, 'internal error; the log of this mirror has the cause\n')
-}
-
-function textAnswer(status: number, text: string): Response {
+/** An answer of the server itself, which no handler has made. */
+export function serverAnswer(status: number, text: string): Response {
   const headers = { 'content-type': 'text/plain; charset=utf-8', 'content-length': String(text.length) }
   return new Response(text, { status, headers })
 }

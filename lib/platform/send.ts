@@ -1,7 +1,7 @@
 import { onAbort } from './abort.ts'
 import { type ByteSource, byteSourceOf, NO_BODY } from './byte-source.ts'
 import type { Client } from './client.ts'
-import { internalError } from './listener.ts'
+import { serverAnswer } from './listener.ts'
 
 /** A body whose length is not the declared one, or that could not be read or sent to its end. */
 export class BodyError extends Error {
@@ -20,7 +20,7 @@ export async function respond(
     onError(error)
     if (client.headSent) return client.cut()
     // If this fails too, the client has lost its connection, and nothing more can be sent.
-    await send(internalError(), client).catch(onError)
+    await send(serverAnswer(500, 'internal error; the log of this mirror has the cause\n'), client).catch(onError)
   }
 }
 
