@@ -101,8 +101,9 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     throw error
   }
   publish()
-  // It rejects only when it is closed.
-  const following = follow().catch(() => undefined)
+  const following = follow().catch((error: unknown) => {
+    if (!closing.signal.aborted) throw error
+  })
 
   /** Watches before it reads, so that it misses no change in between. */
   async function read(): Promise<State> {
