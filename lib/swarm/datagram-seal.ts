@@ -1,10 +1,10 @@
 import { hkdfSync, randomFillSync } from 'node:crypto'
 import b4a from 'b4a'
 import sodium from 'sodium-native'
-import { type Logger, rareWarnings } from '../observe/log.ts'
+import { type LogFields, type Logger, rareWarnings } from '../observe/log.ts'
 import { addressOf } from '../platform/address.ts'
 import type { DatagramSeal } from '../udx/index.ts'
-import type { NodeAddress } from './node.ts'
+import { numberFrom } from './node.ts'
 
 const PURPOSE = 'swarmirror/datagram/1'
 
@@ -20,47 +20,16 @@ const CLOCK_SKEW = 60
 /** How many nonces are made at once, because a call for each costs more than the nonce. */
 const NONCES = 256
 
-/** How many datagrams each of two generations remembers, so that none is opened twice: 512 KiB in all. */
+/** How many datagrams each of two generations remembers, so that none is opened twice: up to 3 MiB in all. */
 const REMEMBERED = 32_768
 
-/** Why a datagram was refused. `ahead`: by how many seconds its time is ahead of this node's. */
-export type Refusal =
-  | { readonly reason: 'unsealed' }
-  | { readonly reason: 'repeated' }
-  | { readonly reason: 'clock'; readonly ahead: number }
+/** The warnings for refused datagrams. A network may repeat a datagram, which is only counted. */
+const UNSEALED = 'datagrams refused: not sealed under the swarm key'
+const WRONG_TIME = 'datagrams refused: the clock of a member is wrong, or this one'
 
-/** The warnings for refusals, by their reason. A network may repeat a datagram, which is only counted. */
-const EVENTS = {
-  unsealed: 'datagrams refused: not sealed under the swarm key',
-  clock: 'datagrams refused: the clock of a member is wrong, or this one',
-} as const
-
-/** Counts refused datagrams, and warns about them. */
-export class Refusals {
-  /** How many there were so far. */
-  total = 0
-  readonly #warnings: Pick<Logger, 'warn'>
-
-  constructor(log: Logger, now?: () => number) {
-    this.#warnings = rareWarnings(log, now)
-  }
-
-  /** Notes a refused datagram. Its address may be forged. */
-  note(refusal: Refusal, from: NodeAddress): void {
-    this.total++
-    if (refusal.reason === 'repeated') return
-    const ahead = refusal.reason === 'clock' ? { secondsAhead: refusal.ahead } : {}
-    this.#warnings.warn(EVENTS[refusal.reason], { from: addressOf(from), ...ahead })
-  }
-}
-
-export interface SwarmSealOptions {
-  /** Datagrams are sealed under the first key and opened under any. */
-  readonly swarmKeys: readonly [Uint8Array, ...Uint8Array[]]
-  /** Called for each refused datagram. Its address may be forged. */
-  readonly onRefused: (refusal: Refusal, from: NodeAddress) => void
-  /** Milliseconds since 1970. */
-  readonly now?: () => number
+export interface SwarmSeal extends DatagramSeal {
+  /** How many datagrams it has refused so far. */
+  readonly refused: number
 }
 
 /**
@@ -79,8 +48,15 @@ export interface SwarmSealOptions {
  * secretbox is the cheapest on the three runtimes, above all for datagrams that do not open (tests/bench/seal.ts).
  *
  * A recorded datagram is useless once its time is over. Until then it is opened only once, whoever sends it.
+ *
+ * @param swarmKeys datagrams are sealed under the first key and opened under any
+ * @param now milliseconds since 1970
  */
-export function createSwarmSeal({ swarmKeys, onRefused, now = Date.now }: SwarmSealOptions): DatagramSeal {
+export function createSwarmSeal(
+  log: Logger,
+  swarmKeys: readonly [Uint8Array, ...Uint8Array[]],
+  now = Date.now,
+): SwarmSeal {
   const keyOf = (swarmKey: Uint8Array) => new Uint8Array(hkdfSync('sha256', swarmKey, '', PURPOSE, 32))
   const keys = swarmKeys.map(keyOf) as [Uint8Array, ...Uint8Array[]]
   const nonces = b4a.alloc(NONCES * NONCE_LENGTH)
@@ -88,6 +64,8 @@ export function createSwarmSeal({ swarmKeys, onRefused, now = Date.now }: SwarmS
   /** The buffer for opened datagrams. It is reused, so that strangers cost no memory. */
   const plainBuffer = b4a.alloc(MOST_PLAIN)
   const opened = new RecentDatagrams()
+  const warnings = rareWarnings(log)
+  let refused = 0
   const seconds = () => Math.floor(now() / 1000)
 
   function takeNonce(into: Uint8Array): void {
@@ -99,11 +77,17 @@ export function createSwarmSeal({ swarmKeys, onRefused, now = Date.now }: SwarmS
     for (let i = 0; i < NONCE_LENGTH; i++) into[i] = nonces[nextNonce++] as number
   }
 
-  function refuse(refusal: Refusal, port: number, host: string): undefined {
-    onRefused(refusal, { host, port })
+  /** Counts a datagram, and warns about it. Its address may be forged. */
+  function refuse(warning: string, host: string, port: number, more: LogFields = {}): undefined {
+    refused++
+    warnings.warn(warning, { from: addressOf({ host, port }), ...more })
   }
 
   return {
+    get refused(): number {
+      return refused
+    },
+
     seal(datagram: Uint8Array): Uint8Array {
       const sealed = b4a.allocUnsafe(DATA_START + datagram.length)
       const nonce = sealed.subarray(0, NONCE_LENGTH)
@@ -115,58 +99,42 @@ export function createSwarmSeal({ swarmKeys, onRefused, now = Date.now }: SwarmS
     },
 
     open(sealed: Uint8Array, port: number, host: string): Uint8Array | undefined {
-      if (sealed.length < DATA_START) return refuse({ reason: 'unsealed' }, port, host)
+      if (sealed.length < DATA_START) return refuse(UNSEALED, host, port)
       const nonce = sealed.subarray(0, NONCE_LENGTH)
       const box = sealed.subarray(NONCE_LENGTH)
       const plain = plainBuffer.subarray(0, sealed.length - TIME_START)
       const isOpened = keys.some((key) => sodium.crypto_secretbox_open_easy(plain, box, nonce, key))
-      if (!isOpened) return refuse({ reason: 'unsealed' }, port, host)
+      if (!isOpened) return refuse(UNSEALED, host, port)
       const at = seconds()
       const ahead = b4a.readUInt32LE(plain, 0) - at
-      if (Math.abs(ahead) > CLOCK_SKEW) return refuse({ reason: 'clock', ahead }, port, host)
-      if (!opened.add(nonce, at)) return refuse({ reason: 'repeated' }, port, host)
-      return plain.subarray(DATA_START - TIME_START)
+      if (Math.abs(ahead) > CLOCK_SKEW) return refuse(WRONG_TIME, host, port, { secondsAhead: ahead })
+      if (opened.add(nonce, at)) return plain.subarray(DATA_START - TIME_START)
+      refused++
+      return undefined
     },
   }
 }
 
 /**
- * Remembers opened datagrams as long as their time is right, or as there is room. Nonces are random, so it stores 4 bytes of a
- * nonce at the place that 4 other bytes name. One datagram in billions is taken for another one, and lost.
+ * Remembers opened datagrams as long as their time is right, or as there is room. Nonces are random, so six bytes are enough: one
+ * datagram in billions is taken for another one, and lost.
  */
 class RecentDatagrams {
-  #current = new Uint32Array(2 * REMEMBERED)
-  #previous = new Uint32Array(2 * REMEMBERED)
-  #count = 0
+  #current = new Set<number>()
+  #previous = new Set<number>()
   #since = 0
 
   /** Notes a datagram at `now`, in seconds. @returns whether it is new */
   add(nonce: Uint8Array, now: number): boolean {
     // A datagram's time is right for up to 2 * CLOCK_SKEW, from a clock that is ahead to one that is behind.
-    if (this.#count === REMEMBERED || Math.abs(now - this.#since) > 2 * CLOCK_SKEW) this.#turn(now)
-    const place = b4a.readUInt32LE(nonce, 0)
-    // 0 marks a free place.
-    const mark = b4a.readUInt32LE(nonce, 4) || 1
-    const free = freePlace(this.#current, place, mark)
-    if (free === undefined || freePlace(this.#previous, place, mark) === undefined) return false
-    this.#current[free] = mark
-    this.#count++
+    if (this.#current.size === REMEMBERED || Math.abs(now - this.#since) > 2 * CLOCK_SKEW) {
+      this.#previous = this.#current
+      this.#current = new Set()
+      this.#since = now
+    }
+    const mark = numberFrom(nonce)
+    if (this.#current.has(mark) || this.#previous.has(mark)) return false
+    this.#current.add(mark)
     return true
-  }
-
-  #turn(now: number): void {
-    const oldest = this.#previous.fill(0)
-    this.#previous = this.#current
-    this.#current = oldest
-    this.#count = 0
-    this.#since = now
-  }
-}
-
-/** The first free place from `place` on; `undefined` if `mark` comes before it. Half of a table is always free. */
-function freePlace(table: Uint32Array, place: number, mark: number): number | undefined {
-  for (let at = place % table.length; ; at = (at + 1) % table.length) {
-    if (table[at] === 0) return at
-    if (table[at] === mark) return undefined
   }
 }

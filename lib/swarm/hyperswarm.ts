@@ -3,7 +3,7 @@ import HyperDHT from 'hyperdht'
 import Hyperswarm, { type Server } from 'hyperswarm'
 import type { Logger } from '../observe/log.ts'
 import { createSealedBackend, type DatagramBackend, runtimeBackend, UDX } from '../udx/index.ts'
-import { createSwarmSeal, Refusals } from './datagram-seal.ts'
+import { createSwarmSeal } from './datagram-seal.ts'
 import { createRecordStore } from './dht/record-store.ts'
 import { answerFrom, createDhtRpc, QUESTION } from './dht/rpc.ts'
 import { MAX_MEMBERS, type SwarmConnection } from './members/membership.ts'
@@ -70,8 +70,7 @@ export async function openNode(
   { log, backend = runtimeBackend }: NodeDependencies,
   { bindHost, self, swarmKeys }: NodeOptions,
 ) {
-  const refusals = new Refusals(log)
-  const seal = createSwarmSeal({ swarmKeys, onRefused: (refusal, from) => refusals.note(refusal, from) })
+  const seal = createSwarmSeal(log, swarmKeys)
   const keyPair = HyperDHT.keyPair()
   // Every node knows its own address, so it is made as a bootstrapper, which is a full member of the DHT at once, even alone.
   // hyperdht itself gets no bootstrap nodes: while its table is small, each of its queries would ask them again, and a dead one
@@ -158,8 +157,8 @@ export async function openNode(
     },
     /** The records that this node stores for others. */
     records,
-    /** The datagrams that it has refused. */
-    refusals,
+    /** Seals its datagrams, and counts those that it has refused. */
+    seal,
     listen(to: Listeners): void {
       listeners = to
       // This event names each node that answers, but only once. A restarted node is noticed by its requests.

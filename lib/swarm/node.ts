@@ -26,6 +26,13 @@ export function fromCompact(bytes: Uint8Array): NodeAddress {
   return { host: bytes.subarray(0, 4).join('.'), port: low | (high << 8) }
 }
 
+/** The first six bytes as an exact number: all of a compact address. */
+export function numberFrom(bytes: Uint8Array): number {
+  let number = 0
+  for (let at = 0; at < COMPACT_LENGTH; at++) number = number * 256 + (bytes[at] ?? 0)
+  return number
+}
+
 /** The first 32 bits of an id or a topic, as an unsigned number. They are nearly always enough to compare. */
 export function prefixOf(id: Uint8Array): number {
   return (((id[0] ?? 0) << 24) | ((id[1] ?? 0) << 16) | ((id[2] ?? 0) << 8) | (id[3] ?? 0)) >>> 0

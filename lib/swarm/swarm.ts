@@ -165,9 +165,8 @@ function createSwarm(
 
   function figures(): SwarmFigures {
     const { size: records, maxSize: recordLimit, refused: recordsRefused } = node.records
-    const { total: refused } = node.refusals
     const stored = { records, recordLimit, recordsRefused }
-    return { ...announcer.figures, ...dht.figures, ...stored, refused, neighbours: map.others }
+    return { ...announcer.figures, ...dht.figures, ...stored, refused: node.seal.refused, neighbours: map.others }
   }
 
   function remember(): void {

@@ -4,6 +4,7 @@ import { createSocket } from 'node:dgram'
 import { createRequire } from 'node:module'
 import process from 'node:process'
 import HyperDHT from 'hyperdht'
+import { silentLogger } from '../../lib/observe/log.ts'
 import { createSwarmSeal } from '../../lib/swarm/datagram-seal.ts'
 import { compact, type NodeAddress } from '../../lib/swarm/node.ts'
 import { SWARM_KEY } from '../fixtures/credentials.ts'
@@ -59,7 +60,7 @@ export async function withAttackers(count: number, use: (...attackers: Attacker[
 
 /** Seals datagrams like a member, at any time in milliseconds since 1970. */
 export function sealing(swarmKey: Uint8Array = SWARM_KEY, now?: () => number): (datagram: Uint8Array) => Buffer {
-  const seal = createSwarmSeal({ swarmKeys: [swarmKey], onRefused: () => undefined, ...(now && { now }) })
+  const seal = createSwarmSeal(silentLogger, [swarmKey], now)
   return (datagram) => Buffer.from(seal.seal(datagram))
 }
 

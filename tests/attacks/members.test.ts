@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import process from 'node:process'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
+import { silentLogger } from '../../lib/observe/log.ts'
 import type { Key } from '../../lib/oci/key.ts'
 import { createSwarmSeal } from '../../lib/swarm/datagram-seal.ts'
 import { ANNOUNCE, IDENTIFY, LOOKUP, QUESTION, WITHDRAW } from '../../lib/swarm/dht/rpc.ts'
@@ -129,10 +130,7 @@ test('a member that announces to one topic ten thousand times hides nobody in it
 test('a member that acknowledges a billion packets in one costs nothing, and the stream goes on', async () => {
   const create = () =>
     new UDX({
-      backend: createSealedBackend(
-        runtimeBackend,
-        createSwarmSeal({ swarmKeys: [SWARM_KEY], onRefused: () => undefined }),
-      ),
+      backend: createSealedBackend(runtimeBackend, createSwarmSeal(silentLogger, [SWARM_KEY])),
     })
   const [one, two] = [create(), create()]
   const [a, b] = [one.createSocket(), two.createSocket()]

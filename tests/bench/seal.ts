@@ -4,6 +4,7 @@ import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from '
 import { createRequire } from 'node:module'
 import process from 'node:process'
 import { fileURLToPath } from 'node:url'
+import { silentLogger } from '../../lib/observe/log.ts'
 import { createSwarmSeal } from '../../lib/swarm/datagram-seal.ts'
 import { printTable } from './figures.ts'
 
@@ -28,8 +29,7 @@ const sodium = require('sodium-native') as Sodium
 
 function swarmSeal(plain: Buffer): Candidate {
   const key = randomBytes(32)
-  const options = { swarmKeys: [key] as const, onRefused: () => undefined }
-  const [seal, stranger] = [createSwarmSeal(options), randomBytes(plain.length)]
+  const [seal, stranger] = [createSwarmSeal(silentLogger, [key]), randomBytes(plain.length)]
   // Each is opened once.
   const sealed = Array.from({ length: CALLS * ROUNDS }, () => seal.seal(plain))
   return {

@@ -3,7 +3,7 @@ import { type Logger, rareWarnings } from '../../observe/log.ts'
 import { addressOf } from '../../platform/address.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import { shuffled } from '../../platform/shuffled.ts'
-import { COMPACT_LENGTH, fromCompact } from '../node.ts'
+import { COMPACT_LENGTH, fromCompact, numberFrom } from '../node.ts'
 
 /** Milliseconds for which a node keeps a record that nobody announces again. */
 export const RECORD_LIFE = 30 * 60_000
@@ -49,7 +49,8 @@ export function createRecordStore(
   const warnings = rareWarnings(log, () => clock.now())
   /**
    * For each topic the compact address of each record, as a number, and behind it the time at which it was last stored. A list
-   * of numbers takes a third of the memory of a map.
+   * of numbers takes a third of the memory of a map. Of a topic, the first six bytes take a tenth of the memory of the whole. If
+   * two topics of a node ever share them, a lookup of one also finds the peers of the other, which answer 404.
    */
   const topics = new Map<number, number[]>()
   /** When the next record may expire. */
@@ -59,7 +60,7 @@ export function createRecordStore(
 
   function recordsOf(topic: Uint8Array): readonly number[] {
     expire()
-    return topics.get(numberOf(topic)) ?? []
+    return topics.get(numberFrom(topic)) ?? []
   }
 
   function expire(): void {
@@ -124,13 +125,13 @@ export function createRecordStore(
      */
     add(topic: Uint8Array, address: Uint8Array): boolean {
       const records = recordsOf(topic)
-      const owner = numberOf(address)
+      const owner = numberFrom(address)
       const others = records.filter((_, at) => records[at & ~1] !== owner)
       if (others.length === records.length) {
         const ofHost = others.filter((other, at) => at % 2 === 0 && hostOf(other) === hostOf(owner))
         if (hasNoRoom(records) || ofHost.length >= MOST_OF_HOST) return refuse(address)
       }
-      replace(numberOf(topic), others.concat([owner, clock.now()]))
+      replace(numberFrom(topic), others.concat([owner, clock.now()]))
       expiresAt = Math.min(expiresAt, clock.now() + life)
       return true
     },
@@ -141,9 +142,9 @@ export function createRecordStore(
     /** Removes the record of a topic with that compact address. */
     remove(topic: Uint8Array, address: Uint8Array): void {
       const records = recordsOf(topic)
-      const owner = numberOf(address)
+      const owner = numberFrom(address)
       replace(
-        numberOf(topic),
+        numberFrom(topic),
         records.filter((_, at) => records[at & ~1] !== owner),
       )
     },
@@ -157,16 +158,6 @@ export function createRecordStore(
       return shuffled(addresses, random).slice(0, most).map(bytesOf)
     },
   }
-}
-
-/**
- * The first six bytes as an exact number: all of a compact address. Of a topic, they take a tenth of the memory of the whole. If
- * two topics of a node ever share them, a lookup of one also finds the peers of the other, which answer 404.
- */
-function numberOf(bytes: Uint8Array): number {
-  let number = 0
-  for (let at = 0; at < COMPACT_LENGTH; at++) number = number * 256 + (bytes[at] ?? 0)
-  return number
 }
 
 function bytesOf(number: number): Uint8Array {

@@ -3,6 +3,7 @@
  * members do not remember: it asks each of the given members.
  */
 import HyperDHT from 'hyperdht'
+import { silentLogger } from '../../../lib/observe/log.ts'
 import type { Key } from '../../../lib/oci/key.ts'
 import { addressOf } from '../../../lib/platform/address.ts'
 import { createSwarmSeal } from '../../../lib/swarm/datagram-seal.ts'
@@ -15,7 +16,7 @@ import type { LookupOrder } from './lookup.ts'
 const TIMEOUT = 2_000
 
 const { swarmKey, nodes, keys }: LookupOrder = JSON.parse(process.argv[2] ?? '')
-const datagrams = createSwarmSeal({ swarmKeys: [Buffer.from(swarmKey, 'hex')], onRefused: () => undefined })
+const datagrams = createSwarmSeal(silentLogger, [Buffer.from(swarmKey, 'hex')])
 const udx = new UDX({ backend: createSealedBackend(runtimeBackend, datagrams) })
 // The project's declarations omit the plain constructor, since mirrors use another one.
 const dht: HyperDHT = Reflect.construct(HyperDHT, [{ bootstrap: nodes, ephemeral: true, udx }])

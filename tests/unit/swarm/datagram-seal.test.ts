@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { createSwarmSeal, type Refusal, Refusals } from '../../../lib/swarm/datagram-seal.ts'
+import { createSwarmSeal } from '../../../lib/swarm/datagram-seal.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
 
 const KEY = new Uint8Array(32).fill(1)
@@ -12,13 +12,18 @@ const STRANGER_KEY = new Uint8Array(32).fill(3)
 /** Also sizes beyond those that a network carries in one piece. */
 const datagrams = fc.uint8Array({ maxLength: 3_000 })
 
-/** A seal with its own clock, and the datagrams that it has refused. */
+const UNSEALED = 'datagrams refused: not sealed under the swarm key'
+const WRONG_TIME = 'datagrams refused: the clock of a member is wrong, or this one'
+const eventsOf = ({ lines }: ReturnType<typeof create>) => lines.map(({ event }) => event)
+
+/** A seal with its own clock, and what it has refused and said of that. */
 function create(swarmKeys: readonly [Uint8Array, ...Uint8Array[]] = [KEY]) {
-  const refused: Refusal[] = []
+  const { log, lines } = createLogRecorder()
   const clock = { now: 1_800_000_000_000 }
-  const seal = createSwarmSeal({ swarmKeys, onRefused: (refusal) => refused.push(refusal), now: () => clock.now })
+  const seal = createSwarmSeal(log, swarmKeys, () => clock.now)
   return {
-    refused,
+    lines,
+    refused: () => seal.refused,
     clock,
     seal: (datagram: Uint8Array): Buffer => Buffer.from(seal.seal(datagram)),
     open(sealed: Uint8Array): Buffer | undefined {
@@ -37,7 +42,7 @@ test('a seal opens whatever it has sealed', () => {
       assert.deepEqual(b.open(sealed), Buffer.from(datagram))
     }),
   )
-  assert.deepEqual(b.refused, [])
+  assert.equal(b.refused(), 0)
 })
 
 test('a seal refuses anything with a changed bit, cut off, or invented', () => {
@@ -52,7 +57,7 @@ test('a seal refuses anything with a changed bit, cut off, or invented', () => {
       assert.deepEqual(b.open(sealed), Buffer.from(datagram), 'and that changes nothing')
     }),
   )
-  assert.ok(b.refused.every(({ reason }) => reason === 'unsealed'))
+  assert.deepEqual(eventsOf(b), [UNSEALED])
 })
 
 test('a seal seals under its first key and opens under any', () => {
@@ -82,7 +87,8 @@ test('a seal refuses a datagram once the clocks differ by more than a minute, an
     const [a, b] = [create(), create()]
     a.clock.now += skew
     assert.equal(b.open(a.seal(Buffer.from('x'))) !== undefined, isOpened, `${skew} ms`)
-    assert.deepEqual(b.refused, isOpened ? [] : [{ reason: 'clock', ahead: skew / 1000 }])
+    const told = { level: 'warn', event: WRONG_TIME, fields: { from: '10.0.0.9:5001', secondsAhead: skew / 1000 } }
+    assert.deepEqual(b.lines, isOpened ? [] : [told])
   }
 })
 
@@ -95,7 +101,8 @@ test('a seal opens each datagram once while its time is right', () => {
     }
     b.clock.now += 20_000
   }
-  assert.equal(b.refused.filter(({ reason }) => reason === 'repeated').length, 600)
+  assert.equal(b.refused(), 600)
+  assert.deepEqual(b.lines, [], 'a network may repeat a datagram')
 })
 
 test('a seal confuses no datagrams, however many come', () => {
@@ -106,7 +113,7 @@ test('a seal confuses no datagrams, however many come', () => {
     if (i % 1_000 === 0) for (const { clock } of [a, b]) clock.now += 1_000
     assert.ok(b.open(a.seal(Buffer.from('x'))) !== undefined)
   }
-  assert.deepEqual(b.refused, [])
+  assert.equal(b.refused(), 0)
 })
 
 test('a seal shows nothing: the same datagram looks different each time, and every bit of it is random', () => {
@@ -138,32 +145,14 @@ test('a seal keeps to its documented format', () => {
   assert.equal(plain.toString('latin1', 4), 'a datagram')
 })
 
-const A = { host: '10.0.0.1', port: 1 }
-const B = { host: '10.0.0.2', port: 2 }
-
-test('Refusals counts all, and warns once a minute for each reason, with an address and how many others there were', () => {
-  const { log, lines } = createLogRecorder()
-  let now = 0
-  const refusals = new Refusals(log, () => now)
-  for (let second = 0; second < 150; second++, now += 1_000) {
-    refusals.note({ reason: 'unsealed' }, second === 120 ? B : A)
-    refusals.note({ reason: 'repeated' }, A)
-  }
-  refusals.note({ reason: 'clock', ahead: -90 }, B)
-  assert.equal(refusals.total, 301)
-  const event = 'datagrams refused: not sealed under the swarm key'
-  assert.deepEqual(
-    lines.map(({ level, event, fields }) => ({ level, event, ...fields })),
-    [
-      { level: 'warn', event, from: '10.0.0.1:1' },
-      { level: 'warn', event, from: '10.0.0.1:1', left_out: 59 },
-      { level: 'warn', event, from: '10.0.0.2:2', left_out: 59 },
-      {
-        level: 'warn',
-        event: 'datagrams refused: the clock of a member is wrong, or this one',
-        from: '10.0.0.2:2',
-        secondsAhead: -90,
-      },
-    ],
-  )
+test('a seal counts all that it refuses, and warns once for each reason, with an address', () => {
+  const [a, b] = [create(), create()]
+  for (let count = 0; count < 100; count++) b.open(Buffer.alloc(count))
+  a.clock.now -= 90_000
+  for (let count = 0; count < 10; count++) b.open(a.seal(Buffer.from('late')))
+  assert.equal(b.refused(), 110)
+  assert.deepEqual(b.lines, [
+    { level: 'warn', event: UNSEALED, fields: { from: '10.0.0.9:5001' } },
+    { level: 'warn', event: WRONG_TIME, fields: { from: '10.0.0.9:5001', secondsAhead: -90 } },
+  ])
 })
