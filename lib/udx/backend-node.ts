@@ -1,11 +1,5 @@
 import dgram from 'node:dgram'
-import {
-  type BindOptions,
-  type DatagramBackend,
-  type DatagramSocket,
-  type OnDatagram,
-  RECEIVE_BUFFER,
-} from './backend.ts'
+import { type DatagramBackend, RECEIVE_BUFFER } from './backend.ts'
 
 /**
  * Bytes for Deno's buffer per datagram, which it allocates (twice this, in fact) and zeroes each time, and which otherwise has
@@ -23,17 +17,7 @@ const lookup: Lookup = (host, _options, callback) => callback(null, host, 4)
 
 /** Sockets of node:dgram, for Node and Deno. */
 export const nodeBackend: DatagramBackend = {
-  bind: (options, onDatagram) => new NodeDatagramSocket(options, onDatagram),
-}
-
-class NodeDatagramSocket implements DatagramSocket {
-  readonly port: number
-  readonly #socket: dgram.Socket
-  /** How many datagrams the system has not taken yet. On Deno 2.9, a socket that is closed before that drops them. */
-  #pending = 0
-  #closed = false
-
-  constructor({ port, host }: BindOptions, onDatagram: OnDatagram) {
+  bind({ port, host }, onDatagram) {
     const socket = dgram.createSocket({ type: 'udp4', lookup: lookup as never })
     let failure: Error | undefined
     // Only binding fails as a whole; later errors concern single datagrams.
@@ -46,33 +30,34 @@ class NodeDatagramSocket implements DatagramSocket {
       socket.close()
       throw failure
     }
-    this.port = socket.address().port
-    this.#socket = socket
     if (isDeno) socket.setRecvBufferSize(DENO_RECEIVE_BUFFER)
     else enlargeReceiveBuffer(socket)
-  }
-
-  send(bytes: Uint8Array, port: number, host: string): void {
-    if (this.#closed) return
-    this.#pending++
-    // A datagram that the system refuses counts as lost. Without a callback node:dgram would emit an error.
-    this.#socket.send(bytes, 0, bytes.length, port, host, () => {
-      this.#pending--
-      this.#closeIfDone()
-    })
-  }
-
-  close(): Promise<void> {
-    this.#closed = true
-    return new Promise((resolve) => {
-      this.#socket.once('close', resolve)
-      this.#closeIfDone()
-    })
-  }
-
-  #closeIfDone(): void {
-    if (this.#closed && this.#pending === 0) this.#socket.close()
-  }
+    /** How many datagrams the system has not taken yet. On Deno 2.9, a socket that is closed before that drops them. */
+    let pending = 0
+    let closed = false
+    const closeIfDone = () => {
+      if (closed && pending === 0) socket.close()
+    }
+    return {
+      port: socket.address().port,
+      send(bytes, toPort, toHost) {
+        if (closed) return
+        pending++
+        // A datagram that the system refuses counts as lost. Without a callback node:dgram would emit an error.
+        socket.send(bytes, 0, bytes.length, toPort, toHost, () => {
+          pending--
+          closeIfDone()
+        })
+      },
+      close() {
+        closed = true
+        return new Promise((resolve) => {
+          socket.once('close', resolve)
+          closeIfDone()
+        })
+      },
+    }
+  },
 }
 
 function enlargeReceiveBuffer(socket: dgram.Socket): void {
