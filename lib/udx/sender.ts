@@ -20,15 +20,8 @@ const MAX_FLIGHT = 16
 const FIRST_WAIT = 250
 const DOUBLINGS = 3
 
-/** A peer that has not answered for this many waits is gone. */
+/** A peer that has not answered for this many waits is gone: after 15.75 s. */
 const MAX_WAITS = 10
-
-/** Milliseconds after which a silent peer is given up: 0.25 + 0.5 + 1, and then 2 s seven times. */
-export const GIVE_UP_TIME = Array.from({ length: MAX_WAITS }, (_, i) => waitOf(i)).reduce((sum, wait) => sum + wait)
-
-function waitOf(before: number): number {
-  return FIRST_WAIT * 2 ** Math.min(before, DOUBLINGS)
-}
 
 export interface SenderEvents {
   /** Sends a numbered packet. */
@@ -113,7 +106,8 @@ export class Sender {
   }
 
   #wait(): void {
-    this.#cancel ??= this.#clock.after(waitOf(this.#waits), () => {
+    const wait = FIRST_WAIT * 2 ** Math.min(this.#waits, DOUBLINGS)
+    this.#cancel ??= this.#clock.after(wait, () => {
       this.#cancel = undefined
       if (++this.#waits === MAX_WAITS) return this.#events.timeout()
       const first = this.next - this.#flight.length

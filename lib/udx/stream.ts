@@ -88,7 +88,7 @@ export class UDXStream extends Duplex<StreamEvents> {
   #over = false
 
   constructor(udx: StreamHost, id: number, { firewall }: StreamOptions = {}) {
-    super({ mapWritable: toBytes, eagerOpen: true })
+    super({ eagerOpen: true })
     this.#udx = udx
     this.id = id
     this.#firewall = firewall
@@ -233,8 +233,4 @@ export class UDXStream extends Duplex<StreamEvents> {
     if (route === undefined || this.#over) return
     route.socket.trySend(packet, route.port, route.host)
   }
-}
-
-function toBytes(data: unknown): unknown {
-  return typeof data === 'string' ? b4a.from(data) : data
 }

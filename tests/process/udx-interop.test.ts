@@ -2,8 +2,8 @@
 // runs only on Node, because it starts the other runtimes itself.
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { GIVE_UP_TIME } from '../../lib/udx/sender.ts'
 import { type Kind, onNode, Peer } from '../unit/udx/support/peers.ts'
+import { GIVE_UP_TIME } from '../unit/udx/support/streams.ts'
 
 const MB = 1024 * 1024
 /** Bytes of a transfer: hundreds of times what members send each other. */

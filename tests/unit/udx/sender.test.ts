@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { FLAG_END, seqAdd } from '../../../lib/udx/packet.ts'
-import { GIVE_UP_TIME, Sender } from '../../../lib/udx/sender.ts'
+import { Sender } from '../../../lib/udx/sender.ts'
 import { Simulation } from './support/simulation.ts'
-import { pattern } from './support/streams.ts'
+import { GIVE_UP_TIME, pattern } from './support/streams.ts'
 
 /** A sender whose first packet has the number `first`, and what it has done. */
 function create(first = 0) {

@@ -3,9 +3,8 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { UDXStream } from '../../../lib/udx/index.ts'
 import { FLAG_DATA, FLAG_DESTROY, FLAG_END, HEADER_SIZE } from '../../../lib/udx/packet.ts'
-import { GIVE_UP_TIME } from '../../../lib/udx/sender.ts'
 import { type Path, Simulation } from './support/simulation.ts'
-import { closeAll, connectPair, type End, HOST, pattern, watch, writeAll } from './support/streams.ts'
+import { closeAll, connectPair, type End, GIVE_UP_TIME, HOST, pattern, watch, writeAll } from './support/streams.ts'
 
 /** Sends `length` bytes each way, both ends end, and everything must be right and given back. */
 async function exchange(path: Path, seed: number, length: number): Promise<void> {

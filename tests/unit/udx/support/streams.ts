@@ -17,6 +17,8 @@ export interface End {
 }
 
 export const HOST = '127.0.0.1'
+/** Milliseconds after which a silent peer is given up: 0.25 + 0.5 + 1, and then 2 s seven times. */
+export const GIVE_UP_TIME = 15_750
 
 /** Records what happens to a stream, and reads all its bytes. */
 export function watch(stream: UDXStream): End['log'] {
