@@ -34,27 +34,22 @@ export interface MapListener {
   restarted(node: KnownNode): void
 }
 
-const DEFAULTS = {
-  /** How many nodes are known at most: twice the largest cluster that Kubernetes supports. */
-  capacity: 10_000,
-  /** How many nodes are kept that others have named and that have not been asked yet. */
-  maxNamed: 512,
-  /**
-   * Requests in a row without an answer until a node is lost. One may be a lost packet, and two a node that is short of time,
-   * as many are while a whole cluster starts. Moving their records away and back would cost other nodes time, so silent nodes
-   * are first only skipped.
-   */
-  strikes: 3,
-  /** The least milliseconds of silence until a node is lost. */
-  silence: 5_000,
-  /** Milliseconds until a lost node is asked again, at first and at most; doubled each time. */
-  retry: [3_000, 120_000] as readonly [first: number, most: number],
-  /** How often a lost node is asked again: as long as others may find its announcements, and must learn that it is gone. */
-  tries: 25,
-}
-export type NetworkMapOptions = Partial<typeof DEFAULTS>
-export const SILENCE = DEFAULTS.silence
-
+/** How many nodes are known at most: twice the largest cluster that Kubernetes supports. */
+const MAX_KNOWN = 10_000
+/** How many nodes are kept that others have named and that have not been asked yet. */
+const MAX_NAMED = 512
+/**
+ * Requests in a row without an answer until a node is lost. One may be a lost packet, and two a node that is short of time, as
+ * many are while a whole cluster starts. Moving their records away and back would cost other nodes time, so silent nodes are
+ * first only skipped.
+ */
+const STRIKES = 3
+/** The least milliseconds of silence until a node is lost. */
+export const SILENCE = 5_000
+/** Milliseconds until a lost node is asked again, at first and at most; doubled each time. */
+const [FIRST_RETRY, LAST_RETRY] = [3_000, 120_000]
+/** How often a lost node is asked again: as long as others may find its announcements, and must learn that it is gone. */
+const TRIES = 25
 /**
  * If more than `FEW` nodes and more than half are silent at once, they or this node are busy, and losing a node takes longer.
  */
@@ -91,11 +86,9 @@ export class NetworkMap {
   readonly #named = new Map<string, DhtNode>()
   readonly #lost = new BoundedMap<Lost>(MAX_LOST)
   readonly #listeners = new Set<Partial<MapListener>>()
-  readonly #options: typeof DEFAULTS
 
-  constructor(self: DhtNode, options: NetworkMapOptions = {}) {
+  constructor(self: DhtNode) {
     this.self = self
-    this.#options = { ...DEFAULTS, ...options }
   }
 
   /** How many other nodes are known. */
@@ -125,10 +118,9 @@ export class NetworkMap {
     return this.#lost.has(addressOf(address))
   }
 
-  /** Whether a node has ever answered from that address, as far as the map remembers. */
+  /** Whether a lost node has ever answered from that address. */
   hasAnswered(address: NodeAddress): boolean {
-    const name = addressOf(address)
-    return this.#known.has(name) || this.#lost.get(name)?.hasAnswered === true
+    return this.#lost.get(addressOf(address))?.hasAnswered === true
   }
 
   /** The `count` known nodes closest to the target in Kademlia's metric, the closest first. */
@@ -149,7 +141,7 @@ export class NetworkMap {
   /** Notes a node that another one has named. */
   named(node: DhtNode): void {
     const name = addressOf(node)
-    if (this.#known.has(name) || this.#lost.has(name) || this.#named.size >= this.#options.maxNamed) return
+    if (this.#known.has(name) || this.#lost.has(name) || this.#named.size >= MAX_NAMED) return
     this.#named.set(name, node)
     for (const listener of this.#listeners) listener.named?.()
   }
@@ -177,7 +169,7 @@ export class NetworkMap {
     }
     this.#named.delete(name)
     this.#lost.delete(name)
-    if (this.#known.size >= this.#options.capacity) return undefined
+    if (this.#known.size >= MAX_KNOWN) return undefined
     const { id, host, port } = node
     const joined: KnownNode = {
       id,
@@ -217,10 +209,9 @@ export class NetworkMap {
       if (Math.max(known.answeredAt, known.struckAt) > sentAt) return
       if (known.strikes++ === 0) known.silentSince = sentAt
       known.struckAt = now
-      const { strikes, silence } = this.#options
       const indulgence = this.suspects().length > Math.max(FEW, this.#known.size / 2) ? INDULGENCE : 1
       const lived = Math.max(known.silentSince, Math.min(known.heardAt, known.silentSince + MOST_HEARD))
-      if (known.strikes >= strikes && now - lived >= silence * indulgence) this.lose(node, now)
+      if (known.strikes >= STRIKES && now - lived >= SILENCE * indulgence) this.lose(node, now)
       else for (const listener of this.#listeners) listener.silent?.(known)
       return
     }
@@ -261,7 +252,7 @@ export class NetworkMap {
     const isDue = ({ due }: Lost) => due <= now
     const asked = [...this.#lost.values().filter(isDue).take(count)]
     // It is not asked again before it has had time to answer.
-    for (const lost of asked) lost.due = now + this.#options.retry[1]
+    for (const lost of asked) lost.due = now + LAST_RETRY
     return asked.map(({ node }) => node)
   }
 
@@ -273,11 +264,10 @@ export class NetworkMap {
 
   #putOff(node: DhtNode, now: number, hasAnswered = this.hasAnswered(node)): void {
     const name = addressOf(node)
-    const { retry, tries } = this.#options
     const tried = (this.#lost.get(name)?.tries ?? -1) + 1
     this.#lost.delete(name)
-    if (tried >= tries) return
-    const due = now + Math.min(retry[0] * 2 ** tried, retry[1])
+    if (tried >= TRIES) return
+    const due = now + Math.min(FIRST_RETRY * 2 ** tried, LAST_RETRY)
     this.#lost.set(name, { node, since: now, tries: tried, hasAnswered, due })
   }
 }

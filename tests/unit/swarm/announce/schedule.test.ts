@@ -16,7 +16,7 @@ const nodeAt = (port: number) => ({ host: '10.0.0.1', port, id: idOf({ host: '10
 
 /** A schedule over a map of `count` nodes, and a driver for it. */
 function scheduling(nodes: number, replicas = 1) {
-  const map = new NetworkMap(nodeAt(1), { strikes: 3, silence: 0 })
+  const map = new NetworkMap(nodeAt(1))
   const schedule = new Schedule(map, topicOf, seeded(1), { replicas, refreshPeriod: PERIOD, recordLife: 2 * PERIOD })
   map.listen({
     joined: (node) => schedule.joined(node),

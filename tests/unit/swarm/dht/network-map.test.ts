@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import b4a from 'b4a'
 import fc from 'fast-check'
 import { createDhtClient } from '../../../../lib/swarm/dht/client.ts'
-import { type KnownNode, NetworkMap, type NetworkMapOptions } from '../../../../lib/swarm/dht/network-map.ts'
+import { type KnownNode, NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
 import { createDiscovery } from '../../../../lib/swarm/members/discovery.ts'
 import { compareDistance, prefixDistance, prefixOf } from '../../../../lib/swarm/node.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
@@ -22,8 +22,8 @@ const id = fc
     return bytes
   })
 
-function recorded(options: NetworkMapOptions = {}) {
-  const map = new NetworkMap(node(1), options)
+function recorded() {
+  const map = new NetworkMap(node(1))
   const events: string[] = []
   const tell = (what: string) => (told: KnownNode) => events.push(`${what} ${told.port}`)
   map.listen({ joined: tell('joined'), left: tell('left'), recovered: tell('recovered') })
@@ -71,48 +71,50 @@ test('prefixDistance orders as the whole distance does, where it differs', () =>
 })
 
 test('NetworkMap counts simultaneous requests as one strike, and none that an answer has overtaken', () => {
-  const { map, events } = recorded({ strikes: 2, silence: 0 })
+  const { map, events } = recorded()
   map.answered(node(2), 100)
   map.silent(node(2), 50, 1_050)
   assert.equal(map.get(node(2))?.strikes, 0)
   for (const sentAt of [200, 210, 220]) map.silent(node(2), sentAt, 1_300)
   assert.equal(map.get(node(2))?.strikes, 1)
   map.answered(node(2), 1_400)
-  map.silent(node(2), 1_500, 2_500)
-  map.silent(node(2), 2_600, 3_600)
+  for (const sentAt of [1_500, 3_000, 4_500]) map.silent(node(2), sentAt, sentAt + 1_000)
+  assert.equal(map.get(node(2))?.strikes, 3)
+  map.silent(node(2), 6_000, 7_000)
   assert.equal(map.get(node(2)), undefined)
   assert.equal(map.isLost(node(2)), true)
   assert.deepEqual(events, ['joined 2', 'recovered 2', 'left 2'])
 })
 
 test('NetworkMap lets lost nodes be asked again, less and less often, and forgets them in the end', () => {
-  const { map } = recorded({ strikes: 1, silence: 0, retry: [100, 400], tries: 4 })
+  const { map } = recorded()
   map.answered(node(2), 0)
-  map.silent(node(2), 1, 10)
-  const times: number[] = []
-  for (let now = 10; now < 5_000; now += 10) {
+  map.lose(node(2), 0)
+  const waits: number[] = []
+  for (let now = 0, last = 0; now < 4_000_000; now += 1_000) {
     map.named(node(2))
     assert.equal(map.unexplored > 0, !map.isLost(node(2)))
     if (!map.isLost(node(2))) break
     for (const lost of map.dueLost(now, 10)) {
-      times.push(now)
+      waits.push((now - last) / 1_000)
+      last = now
       map.silent(lost, now, now)
     }
   }
-  assert.deepEqual(times, [110, 310, 710, 1_110])
+  assert.deepEqual(waits, [3, 6, 12, 24, 48, 96, ...new Array(19).fill(120)])
   assert.equal(map.isLost(node(2)), false)
 })
 
 test('NetworkMap keeps a bounded number of nodes, and of names', () => {
-  const { map } = recorded({ capacity: 3, maxNamed: 2 })
-  for (let port = 2; port < 10; port++) map.named(node(port))
-  assert.equal(map.unexplored, 2)
-  for (let port = 2; port < 10; port++) map.answered(node(port), 1)
-  assert.equal(map.others, 3)
+  const { map } = recorded()
+  for (let port = 2; port < 20_000; port++) map.named(node(port))
+  assert.equal(map.unexplored, 512)
+  for (let port = 2; port < 11_000; port++) map.answered(node(port), 1)
+  assert.equal(map.others, 10_000)
 })
 
 test('NetworkMap loses a node after enough requests and enough time, and one that still sends only when it has not answered for long', () => {
-  const { map, events } = recorded({ strikes: 3, silence: 5_000 })
+  const { map, events } = recorded()
   const known = map.answered(node(2), 0)
   assert.ok(known !== undefined)
   const silentUntil = (from: number, to: number) => {
