@@ -48,7 +48,7 @@ export function createFinder({ dht, topicsOf, own, clock = systemClock }: Finder
     const lookup = lookups.get(key)
     if (lookup === undefined) return undefined
     const age = clock.now() - lookup.startedAt
-    return age < (lookup.peers.length > 0 ? HIT_TIME : MISS_TIME) ? lookup : undefined
+    return age < (lookup.peers.items.length > 0 ? HIT_TIME : MISS_TIME) ? lookup : undefined
   }
 
   function start(key: Key): Lookup {
@@ -63,7 +63,7 @@ export function createFinder({ dht, topicsOf, own, clock = systemClock }: Finder
     /** Peers that no longer answer. If they are alive after all, they are better than no peer. */
     const lost: Peer[] = []
     const release = () => {
-      if (peers.length === 0) for (const peer of lost.splice(0)) peers.add(peer)
+      if (peers.items.length === 0) for (const peer of lost.splice(0)) peers.add(peer)
     }
     let cancel = (): void => undefined
     const checks: Promise<void>[] = []
@@ -103,12 +103,11 @@ export function createFinder({ dht, topicsOf, own, clock = systemClock }: Finder
       if (signal.aborted || closing.signal.aborted) return
       const stop = AbortSignal.any([signal, closing.signal])
       const lookup = fresh(key) ?? start(key)
-      const isRemembered = lookup.peers.ended && lookup.peers.length > 0
+      const isRemembered = lookup.peers.isEnded && lookup.peers.items.length > 0
       yield* lookup.peers.read(stop)
       if (!isRemembered || stop.aborted) return
       // A caller that wants more than the earlier results gets the peers that have come since.
-      const known = new Set<string>()
-      for await (const peer of lookup.peers.read(stop)) known.add(addressOf(peer))
+      const known = new Set(lookup.peers.items.map(addressOf))
       const latest = lookups.get(key)
       const next = latest === undefined || latest === lookup ? start(key) : latest
       for await (const peer of next.peers.read(stop)) if (!known.has(addressOf(peer))) yield peer
@@ -123,33 +122,25 @@ export function createFinder({ dht, topicsOf, own, clock = systemClock }: Finder
 
 /** A list that grows until it ends. Any number of readers follow it, each at its own speed. */
 class SharedList<T> {
-  readonly #items: T[] = []
-  #ended = false
+  readonly items: T[] = []
+  isEnded = false
   #news = Promise.withResolvers<void>()
 
-  get length(): number {
-    return this.#items.length
-  }
-
-  get ended(): boolean {
-    return this.#ended
-  }
-
   add(item: T): void {
-    this.#items.push(item)
+    this.items.push(item)
     this.#tell()
   }
 
   end(): void {
-    this.#ended = true
+    this.isEnded = true
     this.#tell()
   }
 
   /** All items from the first one on, until the list ends or the signal aborts. */
   async *read(signal: AbortSignal): AsyncIterable<T> {
     for (let at = 0; !signal.aborted; ) {
-      if (at < this.#items.length) yield this.#items[at++] as T
-      else if (this.#ended) return
+      if (at < this.items.length) yield this.items[at++] as T
+      else if (this.isEnded) return
       else await orAborted(this.#news.promise, signal)
     }
   }
