@@ -55,16 +55,13 @@ const [MOST_BYTES, BYTE_RATE] = [1_024, 0.1]
 const TOO_SOON = 0.1
 const SIGN_OF_LIFE = new Uint8Array()
 
-interface Member {
-  /** The public key in hex. */
+interface Connected {
+  /** The public key of the other side in hex, and its peer door. */
   readonly id: string
   readonly door: Peer
-}
-
-interface Connected {
-  /** The member, once it has greeted. */
-  member?: Member
-  /** When the other side last gave a sign of life. */
+  /** Whether the other side has greeted, and so is a member. */
+  hasGreeted: boolean
+  /** When it last gave a sign of life. */
   heardAt: number
 }
 
@@ -80,7 +77,7 @@ export function createMembership(liveness: Liveness, given: MembershipOptions = 
   let beating: ReturnType<typeof setTimeout> | undefined
   let closed = false
 
-  const greeted = (): Member[] => [...connections.values()].flatMap(({ member }) => member ?? [])
+  const greeted = (): Connected[] => [...connections.values()].filter(({ hasGreeted }) => hasGreeted)
   const isConnectedTo = (door: Peer) => greeted().some((member) => addressOf(member.door) === addressOf(door))
 
   /** At every beat, sends a sign of life on all connections, with one timer, and looks which other sides have fallen silent. */
@@ -115,11 +112,6 @@ export function createMembership(liveness: Liveness, given: MembershipOptions = 
       return new Set(greeted().map(({ id }) => id))
     },
 
-    /** How many connections are open, with or without a greeting. */
-    get connections(): number {
-      return connections.size
-    },
-
     /** Whether the member with that peer door is connected and has greeted. */
     isConnectedTo,
 
@@ -133,7 +125,8 @@ export function createMembership(liveness: Liveness, given: MembershipOptions = 
         connection.destroy()
         return
       }
-      const connected: Connected = { heardAt: clock.now() }
+      const id = b4a.toString(remotePublicKey, 'hex')
+      const connected: Connected = { id, door: { host, port }, hasGreeted: false, heardAt: clock.now() }
       connections.set(connection, connected)
       const drop = () => connection.destroy()
       const timer = setTimeout(drop, greetingTimeout)
@@ -151,20 +144,19 @@ export function createMembership(liveness: Liveness, given: MembershipOptions = 
         connected.heardAt = clock.now()
       })
       connection.on('data', () => {
-        if (connected.member !== undefined) return drop()
+        if (connected.hasGreeted) return drop()
         clearTimeout(timer)
-        const door = { host, port }
         connected.heardAt = clock.now()
-        connected.member = { id: b4a.toString(remotePublicKey, 'hex'), door }
-        liveness.seen(door)
+        connected.hasGreeted = true
+        liveness.seen(connected.door)
       })
       connection.on('end', drop)
       connection.on('close', () => {
         clearTimeout(timer)
-        const { member } = connected
         connections.delete(connection)
         if (connections.size === 0) rest()
-        if (member !== undefined && !isConnectedTo(member.door)) liveness.gone(member.door)
+        const { door, hasGreeted } = connected
+        if (hasGreeted && !isConnectedTo(door)) liveness.gone(door)
       })
       // No timer for each connection, and no acknowledged messages: see beat.
       connection.setKeepAlive(0)
