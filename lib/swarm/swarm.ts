@@ -8,7 +8,7 @@ import { type Clock, systemClock } from '../platform/clock.ts'
 import { shuffled } from '../platform/shuffled.ts'
 import { type AnnouncerOptions, createAnnouncer, REPLICAS } from './announce/announcer.ts'
 import { createDhtClient } from './dht/client.ts'
-import { NetworkMap } from './dht/network-map.ts'
+import { type KnownNode, NetworkMap } from './dht/network-map.ts'
 import { RECORD_LIFE } from './dht/record-store.ts'
 import { type NodeDependencies, type NodeOptions, openNode } from './hyperswarm.ts'
 import { createFinder } from './lookup/finder.ts'
@@ -47,7 +47,7 @@ export interface SwarmOptions extends NodeOptions {
 const LEAVE_TIMEOUT = 1_000
 
 /** A node of the swarm, which is also a Router. */
-export type Swarm = ReturnType<typeof createSwarm>
+export type Swarm = Awaited<ReturnType<typeof joinSwarm>>
 
 /**
  * Binds the swarm's UDP port and returns the node. The node has joined once it has looked for the others. If it finds none, it
@@ -55,15 +55,10 @@ export type Swarm = ReturnType<typeof createSwarm>
  *
  * @throws the system's error if the port cannot be bound
  */
-export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmOptions): Promise<Swarm> {
-  return createSwarm(dependencies, await openNode(dependencies, options), options)
-}
-
-function createSwarm(
-  { log, files, resolve, readiness = new Readiness(), liveness, metrics, clock = systemClock }: SwarmDependencies,
-  node: Awaited<ReturnType<typeof openNode>>,
-  { self, swarmKeys, bootstrap: entries, bootstrapIntervals: intervals, ...options }: SwarmOptions,
-) {
+export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmOptions) {
+  const { log, files, resolve, readiness = new Readiness(), liveness, metrics, clock = systemClock } = dependencies
+  const { self, swarmKeys } = options
+  const node = await openNode(dependencies, options)
   const joined = Promise.withResolvers<void>()
   let isJoined = false
   let isAlone = true
@@ -80,7 +75,7 @@ function createSwarm(
   const announcer = createAnnouncer({ log, dht, topicOf: ownTopicOf, clock }, options.announcer)
   const bootstrap = createBootstrap(
     { log, readiness, resolve, dht, discovery, remembered: () => files?.nodes ?? [] },
-    { entries, self, intervals },
+    { entries: options.bootstrap, self, intervals: options.bootstrapIntervals },
   )
   const membership = createMembership(
     {
@@ -153,10 +148,8 @@ function createSwarm(
 
   /** Members to which this node has no connection, in random order. */
   async function* unconnected(): AsyncIterable<FoundMember> {
-    const self = addressOf(map.self)
-    const nodes = [...map.nodes()].filter((node) => node.strikes === 0 && addressOf(node) !== self)
-    for (const node of shuffled(nodes)) {
-      if (membership.isConnectedTo(node)) continue
+    for (const node of shuffled(others())) {
+      if (node.strikes > 0 || membership.isConnectedTo(node)) continue
       const publicKey = await dht.identify(node)
       const { host, port } = node
       if (publicKey !== undefined) yield { id: b4a.toString(publicKey, 'hex'), host, port }
@@ -169,9 +162,12 @@ function createSwarm(
     return { ...announcer.figures, ...dht.figures, ...stored, refused: node.seal.refused, neighbours: map.others }
   }
 
+  function others(): KnownNode[] {
+    return [...map.nodes()].filter((node) => addressOf(node) !== addressOf(self))
+  }
+
   function remember(): void {
-    const self = addressOf(map.self)
-    files?.remember([...map.nodes()].filter((node) => addressOf(node) !== self))
+    files?.remember(others())
   }
 
   /** Called when the node has looked for others. */
