@@ -5,7 +5,7 @@ import { BEAT, type Clock, nextBeat, systemClock } from '../../platform/clock.ts
 import type { DhtClient } from '../dht/client.ts'
 import { RECORD_LIFE } from '../dht/record-store.ts'
 import { RequestWindow } from './pace.ts'
-import { Schedule, type Task } from './schedule.ts'
+import { Schedule, type ScheduleOptions, type Task } from './schedule.ts'
 
 export interface AnnouncerDependencies {
   readonly log: Logger
@@ -15,13 +15,7 @@ export interface AnnouncerDependencies {
   readonly random?: () => number
 }
 
-export interface AnnouncerOptions {
-  /** How many nodes, the closest ones to its topic, store a key. */
-  readonly replicas?: number
-  /** Milliseconds within which everything is announced again. */
-  readonly refreshPeriod?: number
-  /** Milliseconds for which nodes keep a record. */
-  readonly recordLife?: number
+export interface AnnouncerOptions extends Partial<ScheduleOptions> {
   /** The least and the most requests that may be under way at a time. */
   readonly window?: readonly [least: number, most: number]
 }
@@ -124,9 +118,7 @@ export function createAnnouncer(
     const sentAt = clock.now()
     window.sent()
     const outcome = await dht.change(kind, node, topics)
-    const now = clock.now()
-    if (outcome === undefined) window.silent(sentAt, now)
-    else window.answered(sentAt, now)
+    window.ended(sentAt, clock.now(), outcome !== undefined)
     if (outcome !== undefined && outcome !== 'refused') {
       turnedAway += outcome.length
       for (const index of outcome) {

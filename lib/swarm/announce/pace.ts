@@ -43,27 +43,19 @@ export class RequestWindow {
     this.#inFlight++
   }
 
-  answered(sentAt: number, now: number): void {
+  /**
+   * Call this when a request is over. The window shrinks at most once per round trip: requests that were sent before the last time
+   * do not count.
+   */
+  ended(sentAt: number, now: number, isAnswered: boolean): void {
     this.#inFlight--
-    if (now - sentAt > SLOW) {
-      this.#shrink(sentAt, now)
-      return
+    if (isAnswered && now - sentAt <= SLOW) {
+      const growth = this.#size < this.#threshold ? 1 : GROWTH / this.#size
+      this.#size = Math.min(this.#size + growth, this.#most)
+    } else if (sentAt >= this.#shrunkAt) {
+      this.#shrunkAt = now
+      this.#size = Math.max(this.#size * SHRINK, this.#least)
+      this.#threshold = this.#size
     }
-    const growth = this.#size < this.#threshold ? 1 : GROWTH / this.#size
-    this.#size = Math.min(this.#size + growth, this.#most)
-  }
-
-  /** Call this if no answer came in time. */
-  silent(sentAt: number, now: number): void {
-    this.#inFlight--
-    this.#shrink(sentAt, now)
-  }
-
-  /** Shrinks at most once per round trip: requests that were sent before the last time do not count. */
-  #shrink(sentAt: number, now: number): void {
-    if (sentAt < this.#shrunkAt) return
-    this.#shrunkAt = now
-    this.#size = Math.max(this.#size * SHRINK, this.#least)
-    this.#threshold = this.#size
   }
 }

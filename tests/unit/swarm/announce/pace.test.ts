@@ -7,7 +7,7 @@ import { RequestWindow } from '../../../../lib/swarm/announce/pace.ts'
 function answer(window: RequestWindow, count: number, now = 0): void {
   for (let at = 0; at < count; at++) {
     window.sent()
-    window.answered(now, now)
+    window.ended(now, now, true)
   }
 }
 
@@ -19,25 +19,25 @@ test('RequestWindow grows with answers up to its bound, and halves once for requ
   answer(window, 1_000)
   assert.equal(window.size, 64)
   for (let at = 0; at < 3; at++) window.sent()
-  for (let at = 0; at < 3; at++) window.silent(100, 1_100)
+  for (let at = 0; at < 3; at++) window.ended(100, 1_100, false)
   assert.equal(window.size, 32)
   answer(window, 40, 1_100)
   assert.equal(window.size, 36)
   window.sent()
-  window.silent(1_200, 2_200)
+  window.ended(1_200, 2_200, false)
   assert.equal(window.size, 18)
 })
 
 test('RequestWindow halves for late answers before any are lost, and never below its bound', () => {
   const window = new RequestWindow([4, 64])
   for (let round = 0; round < 2; round++) window.sent()
-  window.answered(0, 300)
+  window.ended(0, 300, true)
   assert.equal(window.size, 17)
-  window.answered(0, 500)
+  window.ended(0, 500, true)
   assert.equal(window.size, 8)
   for (let now = 1_000; now < 10_000; now += 1_000) {
     window.sent()
-    window.answered(now, now + 900)
+    window.ended(now, now + 900, true)
   }
   assert.equal(window.size, 4)
   assert.equal(window.room, 4)
@@ -57,8 +57,7 @@ test('RequestWindow stays within its bounds and counts running requests, whateve
           inFlight++
         } else if (inFlight > 0) {
           inFlight--
-          if (kind === 'answered') window.answered(now - took, now)
-          else window.silent(now - took, now)
+          window.ended(now - took, now, kind === 'answered')
         }
         assert.ok(window.size >= 4 && window.size <= 32)
         assert.equal(window.room, window.size - inFlight)
