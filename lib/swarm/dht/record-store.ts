@@ -68,14 +68,9 @@ export function createRecordStore(
     if (now < expiresAt) return
     let oldest = Number.POSITIVE_INFINITY
     for (const [topic, records] of topics) {
-      const times = records.filter((_, at) => at % 2 === 1)
-      if (times.some((time) => time < now - life)) {
-        replace(
-          topic,
-          records.filter((_, at) => (records[at | 1] as number) >= now - life),
-        )
-      }
-      for (const time of times) if (time >= now - life && time < oldest) oldest = time
+      const kept = records.filter((_, at) => (records[at | 1] as number) >= now - life)
+      if (kept.length < records.length) replace(topic, kept)
+      for (let at = 1; at < kept.length; at += 2) oldest = Math.min(oldest, kept[at] as number)
     }
     expiresAt = Math.max(oldest + life, now + life * GRAIN)
   }
