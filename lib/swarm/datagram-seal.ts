@@ -3,7 +3,7 @@ import b4a from 'b4a'
 import sodium from 'sodium-native'
 import { type LogFields, type Logger, rareWarnings } from '../observe/log.ts'
 import { addressOf } from '../platform/address.ts'
-import type { DatagramSeal } from '../udx/index.ts'
+import type { DatagramBackend } from '../udx/index.ts'
 import { numberFrom } from './node.ts'
 
 const PURPOSE = 'swarmirror/datagram/1'
@@ -27,10 +27,7 @@ const REMEMBERED = 32_768
 const UNSEALED = 'datagrams refused: not sealed under the swarm key'
 const WRONG_TIME = 'datagrams refused: the clock of a member is wrong, or this one'
 
-export interface SwarmSeal extends DatagramSeal {
-  /** How many datagrams it has refused so far. */
-  readonly refused: number
-}
+export type SwarmSeal = ReturnType<typeof createSwarmSeal>
 
 /**
  * Seals every datagram of a swarm, so that only members can make or read one. It uses NaCl's secretbox (XSalsa20 and Poly1305)
@@ -52,11 +49,7 @@ export interface SwarmSeal extends DatagramSeal {
  * @param swarmKeys datagrams are sealed under the first key and opened under any
  * @param now milliseconds since 1970
  */
-export function createSwarmSeal(
-  log: Logger,
-  swarmKeys: readonly [Uint8Array, ...Uint8Array[]],
-  now = Date.now,
-): SwarmSeal {
+export function createSwarmSeal(log: Logger, swarmKeys: readonly [Uint8Array, ...Uint8Array[]], now = Date.now) {
   const keyOf = (swarmKey: Uint8Array) => new Uint8Array(hkdfSync('sha256', swarmKey, '', PURPOSE, 32))
   const keys = swarmKeys.map(keyOf) as [Uint8Array, ...Uint8Array[]]
   const nonces = b4a.alloc(NONCES * NONCE_LENGTH)
@@ -84,6 +77,7 @@ export function createSwarmSeal(
   }
 
   return {
+    /** How many datagrams it has refused so far. */
     get refused(): number {
       return refused
     },
@@ -98,6 +92,7 @@ export function createSwarmSeal(
       return sealed
     },
 
+    /** The content of a sealed datagram, valid until the next call; `undefined` if the datagram is refused. */
     open(sealed: Uint8Array, port: number, host: string): Uint8Array | undefined {
       if (sealed.length < DATA_START) return refuse(UNSEALED, host, port)
       const nonce = sealed.subarray(0, NONCE_LENGTH)
@@ -111,6 +106,23 @@ export function createSwarmSeal(
       if (opened.add(nonce, at)) return plain.subarray(DATA_START - TIME_START)
       refused++
       return undefined
+    },
+  }
+}
+
+/** Sockets for members: they seal every datagram that they send, and drop those that they cannot open. */
+export function createSealedBackend(inner: DatagramBackend, seal: SwarmSeal): DatagramBackend {
+  return {
+    bind(options, onDatagram) {
+      const socket = inner.bind(options, (bytes, port, host) => {
+        const datagram = seal.open(bytes, port, host)
+        if (datagram !== undefined) onDatagram(datagram, port, host)
+      })
+      return {
+        port: socket.port,
+        send: (bytes, port, host) => socket.send(seal.seal(bytes), port, host),
+        close: () => socket.close(),
+      }
     },
   }
 }

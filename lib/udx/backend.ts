@@ -32,27 +32,3 @@ export interface DatagramSocket {
  * cluster may ask one node at the same moment. The system gives what net.core.rmem_max allows.
  */
 export const RECEIVE_BUFFER = 1024 * 1024
-
-/** Seals datagrams, so that only holders of the key can read or make them. */
-export interface DatagramSeal {
-  seal(datagram: Uint8Array): Uint8Array
-  /** The content of a sealed datagram, valid until the next call; `undefined` if the datagram is refused. */
-  open(sealed: Uint8Array, port: number, host: string): Uint8Array | undefined
-}
-
-/** Sockets for holders of the key: they seal every datagram that they send, and drop those that they cannot open. */
-export function createSealedBackend(inner: DatagramBackend, seal: DatagramSeal): DatagramBackend {
-  return {
-    bind(options, onDatagram) {
-      const socket = inner.bind(options, (bytes, port, host) => {
-        const datagram = seal.open(bytes, port, host)
-        if (datagram !== undefined) onDatagram(datagram, port, host)
-      })
-      return {
-        port: socket.port,
-        send: (bytes, port, host) => socket.send(seal.seal(bytes), port, host),
-        close: () => socket.close(),
-      }
-    },
-  }
-}

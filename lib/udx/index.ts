@@ -1,5 +1,4 @@
-export type { DatagramBackend, DatagramSeal, DatagramSocket, OnDatagram } from './backend.ts'
-export { createSealedBackend } from './backend.ts'
+export type { DatagramBackend, DatagramSocket, OnDatagram } from './backend.ts'
 export type { UDXSocket } from './socket.ts'
 export type { UDXStream } from './stream.ts'
 export { runtimeBackend, UDX } from './udx.ts'
