@@ -3,12 +3,6 @@ import type { NodeAddress } from '../node.ts'
 import type { KnownNode, NetworkMap } from './network-map.ts'
 import type { DhtNode, DhtReply, DhtRpc, StoreOutcome, Topics } from './rpc.ts'
 
-export interface DhtClientDependencies {
-  readonly rpc: DhtRpc
-  readonly map: NetworkMap
-  readonly clock?: Clock
-}
-
 /** Milliseconds for which a token is used. Nodes change their secret every 7.5 s and still accept tokens of the last one. */
 export const TOKEN_LIFE = 7_000
 /**
@@ -31,7 +25,7 @@ interface Token {
 /** Asks single nodes of the DHT. It tells the map about answers and silence, and keeps tokens. */
 export type DhtClient = ReturnType<typeof createDhtClient>
 
-export function createDhtClient({ rpc, map, clock = systemClock }: DhtClientDependencies) {
+export function createDhtClient(rpc: DhtRpc, map: NetworkMap, clock: Clock = systemClock) {
   const tokens = new WeakMap<KnownNode, Token>()
   const answerTime = new AnswerTime()
   let requests = 0

@@ -27,7 +27,7 @@ async function simulation(others: number, options: AnnouncerOptions = {}, seed =
   const self = dht.start(SELF)
   for (let port = 2; port < others + 2; port++) dht.start(port)
   const map = new NetworkMap(self)
-  const client = createDhtClient({ rpc: dht.rpc(self), map, clock })
+  const client = createDhtClient(dht.rpc(self), map, clock)
   const discovery = createDiscovery(client, clock, random)
   const { log, lines } = createLogRecorder()
   const announcer = createAnnouncer({ log, dht: client, topicOf, clock, random }, options)
@@ -404,7 +404,7 @@ test('Announcer settles even if all nodes announce at once on a machine that is 
   const left: number[] = []
   const swarm = nodes.map((self) => {
     const map = new NetworkMap(self)
-    const client = createDhtClient({ rpc: dht.rpc(self), map, clock })
+    const client = createDhtClient(dht.rpc(self), map, clock)
     const discovery = createDiscovery(client, clock, random)
     map.listen({ left: ({ port }) => left.push(port) })
     return {

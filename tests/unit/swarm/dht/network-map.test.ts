@@ -4,6 +4,7 @@ import b4a from 'b4a'
 import fc from 'fast-check'
 import { createDhtClient } from '../../../../lib/swarm/dht/client.ts'
 import { type KnownNode, NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
+import type { DhtRpc } from '../../../../lib/swarm/dht/rpc.ts'
 import { createDiscovery } from '../../../../lib/swarm/members/discovery.ts'
 import { compareDistance, prefixDistance, prefixOf } from '../../../../lib/swarm/node.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
@@ -145,7 +146,7 @@ async function discovering(nodes: number) {
   const self = dht.start(1)
   for (let port = 2; port <= nodes; port++) dht.start(port)
   const map = new NetworkMap(self)
-  const client = createDhtClient({ rpc: dht.rpc(self), map, clock })
+  const client = createDhtClient(dht.rpc(self), map, clock)
   const discovery = createDiscovery(client, clock, random)
   return { clock, dht, map, client, discovery }
 }
@@ -213,27 +214,21 @@ test('DhtClient does not blame a node for an answer that nobody read while this 
   assert.ok(known !== undefined)
   const rpc = dht.rpc(known)
   let late = 0
-  const silent = createDhtClient({
-    rpc: {
-      ...rpc,
-      ask: (_to, _target, timeout) =>
-        new Promise((resolve) => {
-          clock.after(timeout + late, () => resolve(undefined))
-        }),
-    },
-    map,
-    clock,
-  })
-  const ask = async () => {
+  const ask: DhtRpc['ask'] = (_to, _target, timeout) =>
+    new Promise((resolve) => {
+      clock.after(timeout + late, () => resolve(undefined))
+    })
+  const silent = createDhtClient({ ...rpc, ask }, map, clock)
+  const askOnce = async () => {
     const asked = silent.ask(known, known.id)
     await clock.pass(10_000)
     await asked
   }
   late = 251
-  await ask()
+  await askOnce()
   assert.equal(known.strikes, 0)
   late = 249
-  await ask()
+  await askOnce()
   assert.equal(known.strikes, 1)
   assert.deepEqual(silent.figures, { requests: 2, silent: 2 })
   assert.deepEqual(client.figures, { requests: 0, silent: 0 })

@@ -24,7 +24,7 @@ async function finding(others: number, explore = true) {
   const self = dht.start(1)
   for (let port = 2; port < others + 2; port++) dht.start(port)
   const map = new NetworkMap(self)
-  const client = createDhtClient({ rpc: dht.rpc(self), map, clock })
+  const client = createDhtClient(dht.rpc(self), map, clock)
   const discovery = createDiscovery(client, clock, random)
   const topicsOf = (key: Key) => [SWARM_KEY, OLD_KEY].map((swarmKey) => topicOf(swarmKey, key))
   const own = new Map<string, readonly NodeAddress[]>()

@@ -99,7 +99,7 @@ function bootstrapping(
   const clock = new ManualClock()
   const dht = new SimulatedDht(clock, seeded(1))
   const map = new NetworkMap({ ...SELF, id: idOf(SELF) })
-  const client = createDhtClient({ rpc: dht.rpc(SELF), map, clock })
+  const client = createDhtClient(dht.rpc(SELF), map, clock)
   const explored: string[][] = []
   const discovery = {
     explore: async (nodes: readonly NodeAddress[]) => {
