@@ -3,19 +3,16 @@
 declare module 'hyperdht' {
   import type { EventEmitter } from 'node:events'
   import type { DhtRequest, DhtResponse, IncomingRequest } from './dht/rpc.ts'
+  import type { NodeAddress } from './node.ts'
 
-  export interface Address {
-    readonly host: string
-    readonly port: number
-  }
   export interface KeyPair {
     readonly publicKey: Uint8Array
     readonly secretKey: Uint8Array
   }
   export interface Options {
     readonly host?: string
-    readonly bootstrap?: readonly Address[]
-    readonly nodes?: readonly Address[]
+    readonly bootstrap?: readonly NodeAddress[]
+    readonly nodes?: readonly NodeAddress[]
     readonly keyPair?: KeyPair
     readonly maxWindow?: number
     readonly maxPingDelay?: number
@@ -37,7 +34,7 @@ declare module 'hyperdht' {
       _rotateSecrets: number
       _drain(): void
       /** A token for that address, made with the present secret (1) or the last one (0); replaceable. */
-      token(address: Address, secret: 0 | 1): Uint8Array
+      token(address: NodeAddress, secret: 0 | 1): Uint8Array
     }
     /** Runs `_ontick` every 5 s, which refreshes the table at every eighth run. */
     _tickInterval: NodeJS.Timeout
@@ -47,19 +44,19 @@ declare module 'hyperdht' {
     _ontick(): void
     fullyBootstrapped(): Promise<void>
     /** Connects to the node with that key, through `relayAddresses` if there are any; replaceable. */
-    connect(publicKey: Uint8Array, options?: { readonly relayAddresses?: readonly Address[] | null }): unknown
+    connect(publicKey: Uint8Array, options?: { readonly relayAddresses?: readonly NodeAddress[] | null }): unknown
     /** Answers a request of another node; replaceable. */
     onrequest(request: IncomingRequest): boolean
-    on(event: 'add-node', listener: (node: Address) => void): this
+    on(event: 'add-node', listener: (node: NodeAddress) => void): this
     once(event: 'close', listener: () => void): this
     request(
       request: DhtRequest,
-      to: Address,
+      to: NodeAddress,
       options?: { retry?: boolean; session?: RequestSession },
     ): Promise<DhtResponse>
     /** hyperdht's own lookups and announcements, which mirrors do not use. */
     lookup(topic: Uint8Array): AsyncIterable<{ readonly peers: readonly unknown[] }>
-    announce(topic: Uint8Array, keyPair: KeyPair, relays: readonly Address[]): { finished(): Promise<void> }
+    announce(topic: Uint8Array, keyPair: KeyPair, relays: readonly NodeAddress[]): { finished(): Promise<void> }
     destroy(options?: { force?: boolean }): Promise<void>
   }
 }
