@@ -29,11 +29,6 @@ const CAPACITY = 500
 /** Milliseconds to find other peers before a peer that seems dead is given. By default, a pull waits for 100 ms. */
 const LOST_DELAY = 20
 
-interface Lookup {
-  readonly peers: SharedList<Peer>
-  readonly startedAt: number
-}
-
 /**
  * Finds out who has announced a key. Lookups of the same key within a short time share one lookup, which goes on for the other
  * callers when one stops.
@@ -48,22 +43,22 @@ export function createFinder({ dht, topicsOf, own, clock = systemClock }: Finder
     const lookup = lookups.get(key)
     if (lookup === undefined) return undefined
     const age = clock.now() - lookup.startedAt
-    return age < (lookup.peers.items.length > 0 ? HIT_TIME : MISS_TIME) ? lookup : undefined
+    return age < (lookup.peers.length > 0 ? HIT_TIME : MISS_TIME) ? lookup : undefined
   }
 
   function start(key: Key): Lookup {
-    const lookup: Lookup = { peers: new SharedList(), startedAt: clock.now() }
+    const lookup = new Lookup(clock.now())
     lookups.set(key, lookup)
-    void look(key, lookup.peers)
+    void look(key, lookup)
     return lookup
   }
 
-  async function look(key: Key, peers: SharedList<Peer>): Promise<void> {
+  async function look(key: Key, lookup: Lookup): Promise<void> {
     const seen = new Set<string>()
     /** Peers that no longer answer. If they are alive after all, they are better than no peer. */
     const lost: Peer[] = []
     const release = () => {
-      if (peers.items.length === 0) for (const peer of lost.splice(0)) peers.add(peer)
+      if (lookup.peers.length === 0) for (const peer of lost.splice(0)) lookup.add(peer)
     }
     let cancel = (): void => undefined
     const checks: Promise<void>[] = []
@@ -72,7 +67,7 @@ export function createFinder({ dht, topicsOf, own, clock = systemClock }: Finder
     // A member can name any address, so an unknown one must answer before anybody sends it a request.
     const check = async (peer: Peer, topic: Uint8Array) => {
       const reply = await dht.ask(dht.nodeAt(peer), topic)
-      if (reply?.token !== undefined) peers.add(peer)
+      if (reply?.token !== undefined) lookup.add(peer)
     }
     const lookFor = async (topic: Uint8Array) => {
       const take = (records: readonly NodeAddress[]) => {
@@ -80,7 +75,7 @@ export function createFinder({ dht, topicsOf, own, clock = systemClock }: Finder
           const name = addressOf(peer)
           if (seen.has(name) || name === self) continue
           seen.add(name)
-          if (map.get(peer) !== undefined) peers.add(peer)
+          if (map.get(peer) !== undefined) lookup.add(peer)
           else if (!map.isLost(peer)) checks.push(check(peer, topic))
           else if (map.hasAnswered(peer) && lost.push(peer) === 1) cancel = clock.after(LOST_DELAY, release)
         }
@@ -94,7 +89,7 @@ export function createFinder({ dht, topicsOf, own, clock = systemClock }: Finder
     await Promise.all(checks)
     cancel()
     release()
-    peers.end()
+    lookup.end()
   }
 
   return {
@@ -103,14 +98,14 @@ export function createFinder({ dht, topicsOf, own, clock = systemClock }: Finder
       if (signal.aborted || closing.signal.aborted) return
       const stop = AbortSignal.any([signal, closing.signal])
       const lookup = fresh(key) ?? start(key)
-      const isRemembered = lookup.peers.isEnded && lookup.peers.items.length > 0
-      yield* lookup.peers.read(stop)
+      const isRemembered = lookup.isEnded && lookup.peers.length > 0
+      yield* lookup.read(stop)
       if (!isRemembered || stop.aborted) return
       // A caller that wants more than the earlier results gets the peers that have come since.
-      const known = new Set(lookup.peers.items.map(addressOf))
+      const known = new Set(lookup.peers.map(addressOf))
       const latest = lookups.get(key)
       const next = latest === undefined || latest === lookup ? start(key) : latest
-      for await (const peer of next.peers.read(stop)) if (!known.has(addressOf(peer))) yield peer
+      for await (const peer of next.read(stop)) if (!known.has(addressOf(peer))) yield peer
     },
 
     /** Ends all lookups, and every later one. */
@@ -120,14 +115,19 @@ export function createFinder({ dht, topicsOf, own, clock = systemClock }: Finder
   }
 }
 
-/** A list that grows until it ends. Any number of readers follow it, each at its own speed. */
-class SharedList<T> {
-  readonly items: T[] = []
+/** The peers that a lookup has found so far. Any number of readers follow it, each at its own speed. */
+class Lookup {
+  readonly startedAt: number
+  readonly peers: Peer[] = []
   isEnded = false
   #news = Promise.withResolvers<void>()
 
-  add(item: T): void {
-    this.items.push(item)
+  constructor(startedAt: number) {
+    this.startedAt = startedAt
+  }
+
+  add(peer: Peer): void {
+    this.peers.push(peer)
     this.#tell()
   }
 
@@ -136,10 +136,10 @@ class SharedList<T> {
     this.#tell()
   }
 
-  /** All items from the first one on, until the list ends or the signal aborts. */
-  async *read(signal: AbortSignal): AsyncIterable<T> {
+  /** All peers from the first one on, until the lookup ends or the signal aborts. */
+  async *read(signal: AbortSignal): AsyncIterable<Peer> {
     for (let at = 0; !signal.aborted; ) {
-      if (at < this.items.length) yield this.items[at++] as T
+      if (at < this.peers.length) yield this.peers[at++] as Peer
       else if (this.isEnded) return
       else await orAborted(this.#news.promise, signal)
     }
