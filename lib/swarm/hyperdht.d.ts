@@ -7,12 +7,10 @@ declare module 'hyperdht' {
 
   export interface KeyPair {
     readonly publicKey: Uint8Array
-    readonly secretKey: Uint8Array
   }
   export interface Options {
     readonly host?: string
     readonly bootstrap?: readonly NodeAddress[]
-    readonly nodes?: readonly NodeAddress[]
     readonly keyPair?: KeyPair
     readonly maxWindow?: number
     readonly maxPingDelay?: number
@@ -48,15 +46,11 @@ declare module 'hyperdht' {
     /** Answers a request of another node; replaceable. */
     onrequest(request: IncomingRequest): boolean
     on(event: 'add-node', listener: (node: NodeAddress) => void): this
-    once(event: 'close', listener: () => void): this
     request(
       request: DhtRequest,
       to: NodeAddress,
       options?: { retry?: boolean; session?: RequestSession },
     ): Promise<DhtResponse>
-    /** hyperdht's own lookups and announcements, which mirrors do not use. */
-    lookup(topic: Uint8Array): AsyncIterable<{ readonly peers: readonly unknown[] }>
-    announce(topic: Uint8Array, keyPair: KeyPair, relays: readonly NodeAddress[]): { finished(): Promise<void> }
     destroy(options?: { force?: boolean }): Promise<void>
   }
 }
@@ -85,8 +79,6 @@ declare module 'hyperswarm' {
     readonly server: Server
     readonly _timer: Readonly<Record<'_sTimer' | '_mTimer' | '_lTimer' | '_xTimer', BulkTimer>>
     constructor(options: { dht: HyperDHT; keyPair: KeyPair; maxPeers?: number })
-    readonly dht: HyperDHT
-    readonly keyPair: KeyPair
     on(event: 'connection', listener: (connection: SwarmConnection) => void): this
     listen(): Promise<void>
     /** Connects to that key, and again when the connection ends, until `leavePeer`. */
