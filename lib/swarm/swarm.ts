@@ -102,16 +102,14 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     },
     options.connector,
   )
-  map.listen({
-    joined: ({ host, port }) => {
-      log.debug('node joined', { host, port, nodes: map.others })
-      connector.soon()
-      tellAlone()
-    },
-    left: ({ host, port }) => {
-      log.debug('node lost', { host, port, nodes: map.others })
-      tellAlone()
-    },
+  map.on('joined', ({ host, port }) => {
+    log.debug('node joined', { host, port, nodes: map.others })
+    connector.soon()
+    tellAlone()
+  })
+  map.on('left', ({ host, port }) => {
+    log.debug('node lost', { host, port, nodes: map.others })
+    tellAlone()
   })
   const members = createDhtMembers({ log, map, topicOf: ownTopicOf, rpc: node.rpc })
   node.listen({

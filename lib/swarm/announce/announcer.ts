@@ -67,12 +67,10 @@ export function createAnnouncer(
   let gatheredAt = Number.NEGATIVE_INFINITY
   let closed = false
   let turnedAway = 0
-  dht.map.listen({
-    joined: (node) => change(() => schedule.joined(node)),
-    left: (node) => change(() => schedule.left(node)),
-    recovered: (node) => change(() => schedule.recovered(node)),
-    restarted: (node) => change(() => schedule.forgot(node)),
-  })
+  dht.map.on('joined', (node) => change(() => schedule.joined(node)))
+  dht.map.on('left', (node) => change(() => schedule.left(node)))
+  dht.map.on('recovered', (node) => change(() => schedule.recovered(node)))
+  dht.map.on('restarted', (node) => change(() => schedule.forgot(node)))
 
   function change(make: () => void): void {
     if (closed) return

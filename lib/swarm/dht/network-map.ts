@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events'
 import { addressOf } from '../../platform/address.ts'
 import { BoundedMap } from '../../platform/bounded-map.ts'
 import { compareDistance, type NodeAddress, prefixDistance, prefixOf } from '../node.ts'
@@ -21,17 +22,17 @@ export interface KnownNode extends DhtNode {
   ranAt: number
 }
 
-export interface MapListener {
-  /** Called when another node has named an unknown node. */
-  named(): void
-  joined(node: KnownNode): void
-  left(node: KnownNode): void
-  /** Called when a node has not answered. */
-  silent(node: KnownNode): void
-  /** Called when a node that did not answer last time has answered again. */
-  recovered(node: KnownNode): void
+interface MapEvents {
+  /** Another node has named an unknown node. */
+  named: []
+  joined: [node: KnownNode]
+  left: [node: KnownNode]
+  /** A node has not answered. */
+  silent: [node: KnownNode]
+  /** A node that did not answer last time has answered again. */
+  recovered: [node: KnownNode]
   /** A node was started again, faster than its silence was noticed, and has forgotten what it kept. */
-  restarted(node: KnownNode): void
+  restarted: [node: KnownNode]
 }
 
 /** How many nodes are known at most: twice the largest cluster that Kubernetes supports. */
@@ -78,16 +79,16 @@ interface Lost {
  * must be asked first. In Kademlia a node knows its own neighbourhood best. Once every known node has been asked for its
  * neighbourhood, the map is complete, and gives the nodes closest to a topic without a walk.
  */
-export class NetworkMap {
+export class NetworkMap extends EventEmitter<MapEvents> {
   readonly self: DhtNode
   /** The known nodes, in the order of their prefixes. */
   readonly #nodes: KnownNode[] = []
   readonly #known = new Map<string, KnownNode>()
   readonly #named = new Map<string, DhtNode>()
   readonly #lost = new BoundedMap<Lost>(MAX_LOST)
-  readonly #listeners = new Set<Partial<MapListener>>()
 
   constructor(self: DhtNode) {
+    super()
     this.self = self
   }
 
@@ -99,10 +100,6 @@ export class NetworkMap {
   /** How many nodes others have named that have not been asked yet. */
   get unexplored(): number {
     return this.#named.size
-  }
-
-  listen(listener: Partial<MapListener>): void {
-    this.#listeners.add(listener)
   }
 
   nodes(): Iterable<KnownNode> {
@@ -143,7 +140,7 @@ export class NetworkMap {
     const name = addressOf(node)
     if (this.#known.has(name) || this.#lost.has(name) || this.#named.size >= MAX_NAMED) return
     this.#named.set(name, node)
-    for (const listener of this.#listeners) listener.named?.()
+    this.emit('named')
   }
 
   /** Notes a node that has sent something. It is asked now, even if it was lost. */
@@ -164,7 +161,7 @@ export class NetworkMap {
       known.answeredAt = now
       if (known.strikes === 0) return known
       known.strikes = 0
-      for (const listener of this.#listeners) listener.recovered?.(known)
+      this.emit('recovered', known)
       return known
     }
     this.#named.delete(name)
@@ -187,7 +184,7 @@ export class NetworkMap {
     }
     this.#known.set(name, joined)
     this.#nodes.splice(this.#placeOf(joined.prefix), 0, joined)
-    for (const listener of this.#listeners) listener.joined?.(joined)
+    this.emit('joined', joined)
     return joined
   }
 
@@ -198,7 +195,7 @@ export class NetworkMap {
     node.run = run
     if (!isAnother) return
     node.ranAt = now
-    for (const listener of this.#listeners) listener.restarted?.(node)
+    this.emit('restarted', node)
   }
 
   /** Notes a request without an answer. It does not count if the node has answered or been blamed since it was sent. */
@@ -212,7 +209,7 @@ export class NetworkMap {
       const indulgence = this.suspects().length > Math.max(FEW, this.#known.size / 2) ? INDULGENCE : 1
       const lived = Math.max(known.silentSince, Math.min(known.heardAt, known.silentSince + MOST_HEARD))
       if (known.strikes >= STRIKES && now - lived >= SILENCE * indulgence) this.lose(node, now)
-      else for (const listener of this.#listeners) listener.silent?.(known)
+      else this.emit('silent', known)
       return
     }
     this.#named.delete(name)
@@ -227,7 +224,7 @@ export class NetworkMap {
     this.#known.delete(name)
     this.#nodes.splice(this.#nodes.indexOf(known), 1)
     this.#putOff(node, now, true)
-    for (const listener of this.#listeners) listener.left?.(known)
+    this.emit('left', known)
   }
 
   /** Up to `count` nodes that others have named. They count as asked from now on. */

@@ -161,14 +161,12 @@ export function createBootstrap(
   let cancel = (): void => undefined
   let looking: Promise<void> | undefined
   let onLook = (): void => undefined
-  map.listen({
+  map.on('joined', () => {
     // This node is one of the nodes that join.
-    joined: () => {
-      if (map.others > 0) names.found()
-    },
-    left: () => {
-      if (map.others === 0 && looking === undefined) plan()
-    },
+    if (map.others > 0) names.found()
+  })
+  map.on('left', () => {
+    if (map.others === 0 && looking === undefined) plan()
   })
 
   /** Looks for other nodes once. */

@@ -58,18 +58,16 @@ export function createDiscovery(dht: DhtClient, clock: Clock = systemClock, rand
   let looksAt = Number.POSITIVE_INFINITY
   let cancel = (): void => undefined
   let closed = false
-  map.listen({
-    named: () => plan(clock.now()),
-    joined: (node) => {
-      // At random, so that no node has to answer all others at once. This node does not ask itself.
-      const isSelf = addressOf(node) === addressOf(map.self)
-      node.exploredAt = isSelf ? Number.POSITIVE_INFINITY : clock.now() - random() * INTERVAL
-      routineAt = Math.min(routineAt, nextBeat(clock, node.exploredAt + INTERVAL))
-      plan(routineAt)
-    },
-    silent: (node) => plan(dueAt(node)),
-    left: () => plan(map.lostDueAt),
+  map.on('named', () => plan(clock.now()))
+  map.on('joined', (node) => {
+    // At random, so that no node has to answer all others at once. This node does not ask itself.
+    const isSelf = addressOf(node) === addressOf(map.self)
+    node.exploredAt = isSelf ? Number.POSITIVE_INFINITY : clock.now() - random() * INTERVAL
+    routineAt = Math.min(routineAt, nextBeat(clock, node.exploredAt + INTERVAL))
+    plan(routineAt)
   })
+  map.on('silent', (node) => plan(dueAt(node)))
+  map.on('left', () => plan(map.lostDueAt))
 
   /** How many more questions may be sent now. */
   function room(): number {

@@ -406,7 +406,7 @@ test('Announcer settles even if all nodes announce at once on a machine that is 
     const map = new NetworkMap(self)
     const client = createDhtClient(dht.rpc(self), map, clock)
     const discovery = createDiscovery(client, clock, random)
-    map.listen({ left: ({ port }) => left.push(port) })
+    map.on('left', ({ port }) => left.push(port))
     return {
       self,
       client,

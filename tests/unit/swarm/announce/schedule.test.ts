@@ -18,11 +18,9 @@ const nodeAt = (port: number) => ({ host: '10.0.0.1', port, id: idOf({ host: '10
 function scheduling(nodes: number, replicas = 1) {
   const map = new NetworkMap(nodeAt(1))
   const schedule = new Schedule(map, topicOf, seeded(1), { replicas, refreshPeriod: PERIOD, recordLife: 2 * PERIOD })
-  map.listen({
-    joined: (node) => schedule.joined(node),
-    left: (node) => schedule.left(node),
-    recovered: (node) => schedule.recovered(node),
-  })
+  map.on('joined', (node) => schedule.joined(node))
+  map.on('left', (node) => schedule.left(node))
+  map.on('recovered', (node) => schedule.recovered(node))
   for (let port = 1; port <= nodes; port++) map.answered(nodeAt(port), 0)
   /** Sends everything that is due, successfully. */
   const sendAll = (now: number): Task[] => {

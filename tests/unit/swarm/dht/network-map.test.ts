@@ -27,7 +27,7 @@ function recorded() {
   const map = new NetworkMap(node(1))
   const events: string[] = []
   const tell = (what: string) => (told: KnownNode) => events.push(`${what} ${told.port}`)
-  map.listen({ joined: tell('joined'), left: tell('left'), recovered: tell('recovered') })
+  for (const event of ['joined', 'left', 'recovered'] as const) map.on(event, tell(event))
   return { map, events }
 }
 
