@@ -14,7 +14,7 @@ import { type NodeDependencies, type NodeOptions, openNode } from './hyperswarm.
 import { createFinder } from './lookup/finder.ts'
 import { createOwnRecords } from './lookup/known.ts'
 import { type BootstrapEntry, type BootstrapOptions, createBootstrap, type ResolveName } from './members/bootstrap.ts'
-import { type ConnectorOptions, createConnector, type FoundMember } from './members/connector.ts'
+import { createConnector, type FoundMember } from './members/connector.ts'
 import { createDhtMembers } from './members/dht-members.ts'
 import { createDiscovery } from './members/discovery.ts'
 import { createMembership, type Liveness, type MembershipOptions } from './members/membership.ts'
@@ -40,7 +40,8 @@ export interface SwarmOptions extends NodeOptions {
   readonly announcer?: AnnouncerOptions
   readonly bootstrapIntervals?: BootstrapOptions['intervals']
   readonly membership?: MembershipOptions
-  readonly connector?: ConnectorOptions
+  /** Milliseconds between two searches for members: see connector.ts. */
+  readonly searchInterval?: readonly [first: number, most: number]
 }
 
 /** Milliseconds for which withdrawals may delay the end of the node. */
@@ -60,8 +61,8 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
   const { self, swarmKeys } = options
   const node = await openNode(dependencies, options)
   const joined = Promise.withResolvers<void>()
-  let isJoined = false
-  let isAlone = true
+  /** Whether it knows no other node; missing until it has joined. */
+  let isAlone: boolean | undefined
   let closing: Promise<void> | undefined
   const waiting = readiness.wait('the swarm is not joined yet')
   const map = new NetworkMap({ ...self, id: node.rpc.idOf(self) })
@@ -100,7 +101,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
       join: ({ id, host, port }) => node.connections.joinPeer(b4a.from(id, 'hex'), { host, port }),
       leave: (id) => node.connections.leavePeer(b4a.from(id, 'hex')),
     },
-    options.connector,
+    options.searchInterval,
   )
   map.on('joined', ({ host, port }) => {
     log.debug('node joined', { host, port, nodes: map.others })
@@ -171,8 +172,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
   /** Called when the node has looked for others. */
   function looked(): void {
     remember()
-    if (isJoined) return
-    isJoined = true
+    if (isAlone !== undefined) return
     const neighbours = map.others
     isAlone = neighbours === 0
     const { host, port } = map.self
@@ -190,7 +190,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
 
   function tellAlone(): void {
     const neighbours = map.others
-    if (!isJoined || closing !== undefined || isAlone === (neighbours === 0)) return
+    if (isAlone === undefined || closing !== undefined || isAlone === (neighbours === 0)) return
     isAlone = neighbours === 0
     log.info(isAlone ? 'alone in the swarm' : 'no longer alone in the swarm', { neighbours })
   }

@@ -21,27 +21,20 @@ export interface ConnectorDependencies {
   readonly clock?: Clock
 }
 
-export interface ConnectorOptions {
-  /** How many members this node connects to. As many again may connect to it. */
-  readonly target?: number
-  /** Milliseconds between two searches, at first and at most: see {@link INTERVAL}. */
-  readonly interval?: readonly [first: number, most: number]
-}
-
 /**
- * Half of the connections that are accepted (see membership.ts), so that new members find room. In swarms of up to 17 nodes,
- * all are connected.
+ * How many members this node connects to: half of the connections that are accepted (see membership.ts), so that new members
+ * find room. In swarms of up to 17 nodes, all are connected.
  */
 const TARGET = 16
-/** Doubled each time, while nothing changes. */
-const INTERVAL = [3_000, 60_000] as const
+/** Milliseconds between two searches, at first and at most; doubled each time, while nothing changes. */
+const INTERVAL: readonly [first: number, most: number] = [3_000, 60_000]
 /** Milliseconds that a search may take. */
 const FIND_TIMEOUT = 5_000
 
 /** Keeps this node connected to some of the members that it knows. */
 export function createConnector(
   { log, members, find, join, leave, clock = systemClock }: ConnectorDependencies,
-  { target = TARGET, interval = INTERVAL }: ConnectorOptions = {},
+  interval = INTERVAL,
 ) {
   /** The members that this node tries to connect to. */
   const joined = new Set<string>()
@@ -65,11 +58,11 @@ export function createConnector(
       joined.delete(id)
       leave(id)
     }
-    if (connected.size >= target) return
+    if (connected.size >= TARGET) return
     const wanted = new Set([...connected, ...joined])
     await bounded(FIND_TIMEOUT, stop.signal, async (signal) => {
       for await (const member of find(signal)) {
-        if (signal.aborted || wanted.size >= target) break
+        if (signal.aborted || wanted.size >= TARGET) break
         if (wanted.has(member.id)) continue
         wanted.add(member.id)
         joined.add(member.id)
