@@ -1,5 +1,6 @@
 import { addressOf } from '../../platform/address.ts'
 import { BEAT, type Clock, nextBeat, systemClock } from '../../platform/clock.ts'
+import { shuffled } from '../../platform/shuffled.ts'
 import type { DhtClient } from '../dht/client.ts'
 import type { KnownNode } from '../dht/network-map.ts'
 import type { DhtNode } from '../dht/rpc.ts'
@@ -133,8 +134,8 @@ export function createDiscovery(dht: DhtClient, clock: Clock = systemClock, rand
      * random order: there may be thousands of names, and thousands of nodes that start at once with the same names.
      */
     async explore(nodes: readonly DhtNode[], signal: AbortSignal): Promise<void> {
-      const order = nodes.map((node) => ({ node, at: Number(map.isLost(node)) + random() }))
-      const waiting = order.sort((a, b) => b.at - a.at).map(({ node }) => node)
+      // Those that are lost are asked last.
+      const waiting = shuffled(nodes, random).sort((a, b) => Number(map.isLost(b)) - Number(map.isLost(a)))
       const parts: { readonly node: DhtNode; readonly bit: number }[] = []
       let guides = 0
       const askNext = (): Promise<void> | undefined => {
