@@ -65,7 +65,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
   let isAlone: boolean | undefined
   let closing: Promise<void> | undefined
   const waiting = readiness.wait('the swarm is not joined yet')
-  const map = new NetworkMap({ ...self, id: node.rpc.idOf(self) })
+  const map = new NetworkMap(node.rpc.nodeAt(self))
   const dht = createDhtClient(node.rpc, map)
   const discovery = createDiscovery(dht, clock)
   const ownTopicOf = (key: Key) => topicOf(swarmKeys[0], key)

@@ -114,7 +114,7 @@ export class SimulatedDht {
           return [...topics.keys()].filter((index) => !run(node, hex(topics[index] as Uint8Array)))
         })
     return {
-      idOf,
+      nodeAt: ({ host, port }) => ({ host, port, id: idOf({ host, port }) }),
       ask: (to, target, timeout) =>
         this.#request<DhtReply>(to, island, timeout, (node) => ({
           token: tokenOf(node, this.#clock.now()),

@@ -1,5 +1,4 @@
 import { type Clock, systemClock } from '../../platform/clock.ts'
-import type { NodeAddress } from '../node.ts'
 import type { KnownNode, NetworkMap } from './network-map.ts'
 import type { DhtNode, DhtReply, DhtRpc, StoreOutcome, Topics } from './rpc.ts'
 
@@ -31,10 +30,6 @@ export function createDhtClient(rpc: DhtRpc, map: NetworkMap, clock: Clock = sys
   let requests = 0
   let silent = 0
 
-  function nodeAt({ host, port }: NodeAddress): DhtNode {
-    return { host, port, id: rpc.idOf({ host, port }) }
-  }
-
   /** What a node knows about a target; `undefined` if it does not answer in time. */
   async function ask(node: DhtNode, target: Uint8Array): Promise<DhtReply | undefined> {
     const sentAt = clock.now()
@@ -42,7 +37,7 @@ export function createDhtClient(rpc: DhtRpc, map: NetworkMap, clock: Clock = sys
     if (reply === undefined) return undefined
     const { token, closer, run } = reply
     for (const address of closer) {
-      if (map.get(address) === undefined && !map.isLost(address)) map.named(nodeAt(address))
+      if (map.get(address) === undefined && !map.isLost(address)) map.named(rpc.nodeAt(address))
     }
     if (token === undefined) {
       // The node answers but stores nothing, so for the map it is as good as gone.
@@ -122,7 +117,7 @@ export function createDhtClient(rpc: DhtRpc, map: NetworkMap, clock: Clock = sys
       return answerTime.isSlow
     },
 
-    nodeAt,
+    nodeAt: rpc.nodeAt,
     ask,
     change,
 

@@ -126,7 +126,7 @@ export function createDhtRpc(parts: DhtParts) {
     return response?.error === 0 && response.value !== null ? response.value : undefined
   }
   return {
-    idOf: (address: NodeAddress): Uint8Array => parts.hash(compact(address)),
+    nodeAt: ({ host, port }: NodeAddress): DhtNode => ({ host, port, id: parts.hash(compact({ host, port })) }),
 
     /** Asks what a node knows about the target. */
     async ask(to: NodeAddress, target: Uint8Array, timeout: number): Promise<DhtReply | undefined> {
