@@ -200,10 +200,15 @@ export function answerFrom(
 }
 
 /** The topics of a request, one after another in its value; none if the value is anything else. */
-function topicsIn({ length, buffer, byteOffset }: Uint8Array): Uint8Array[] {
-  if (length % TOPIC_LENGTH !== 0 || length > MOST_TOPICS * TOPIC_LENGTH) return []
-  const at = (index: number) => new Uint8Array(buffer, byteOffset + index * TOPIC_LENGTH, TOPIC_LENGTH)
-  return Array.from({ length: length / TOPIC_LENGTH }, (_, index) => at(index))
+function topicsIn(value: Uint8Array): Uint8Array[] {
+  const isRight = value.length % TOPIC_LENGTH === 0 && value.length <= MOST_TOPICS * TOPIC_LENGTH
+  return isRight ? partsOf(value, TOPIC_LENGTH) : []
+}
+
+/** The parts of that length, one after another, without a shorter rest. */
+function partsOf(bytes: Uint8Array, length: number): Uint8Array[] {
+  const count = Math.floor(bytes.length / length)
+  return Array.from({ length: count }, (_, at) => bytes.subarray(at * length, (at + 1) * length))
 }
 
 /**
@@ -223,16 +228,11 @@ export function encodeRecords(
 /** Reads the answer to a lookup. A member may send anything, so bytes that cannot be an address are left out. */
 export function decodeRecords(bytes: Uint8Array): Kept {
   if (bytes.length < HEAD_LENGTH) return { run: 0, records: [], isFull: false, isWhole: false }
-  const records: NodeAddress[] = []
-  for (
-    let at = HEAD_LENGTH;
-    at + COMPACT_LENGTH <= bytes.length && records.length < MOST_ANSWERED;
-    at += COMPACT_LENGTH
-  ) {
-    const address = fromCompact(bytes.subarray(at, at + COMPACT_LENGTH))
-    if (address.port > 0) records.push(address)
-  }
   const [flags = 0] = bytes
   const run = b4a.readUInt32LE(bytes, 1)
+  const addresses = bytes.subarray(HEAD_LENGTH, HEAD_LENGTH + MOST_ANSWERED * COMPACT_LENGTH)
+  const records = partsOf(addresses, COMPACT_LENGTH)
+    .map(fromCompact)
+    .filter(({ port }) => port > 0)
   return { run, records, isFull: (flags & FULL_BIT) !== 0, isWhole: (flags & WHOLE_BIT) !== 0 }
 }
