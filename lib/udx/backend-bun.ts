@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module'
 import b4a from 'b4a'
-import { type BindOptions, type DatagramBackend, type OnDatagram, RECEIVE_BUFFER } from './backend.ts'
+import { type DatagramBackend, RECEIVE_BUFFER } from './backend.ts'
 
 /** The part of Bun.udpSocket() that is used here. */
 interface BunSocket {
@@ -26,43 +26,35 @@ const SO_RCVBUF = 8
 
 /** Sockets of Bun.udpSocket(), because Bun's node:dgram does not bind synchronously. */
 export const bunBackend: DatagramBackend = {
-  bind(options, onDatagram) {
-    const socket = open(options, onDatagram)
+  bind({ port, host }, onDatagram) {
+    const opening = Bun.udpSocket({
+      hostname: host,
+      port,
+      socket: {
+        data: (_socket, bytes, fromPort, fromHost) => onDatagram(bytes, fromPort, fromHost),
+        // An error concerns a single datagram, which is lost.
+        error: () => undefined,
+      },
+    })
+    // The socket is bound when the call returns, although the result is a promise.
+    const socket = Bun.peek(opening)
+    if (socket instanceof Promise) throw new Error('Bun.udpSocket() did not bind synchronously')
     if (socket.fd !== undefined) enlargeReceiveBuffer(socket.fd)
-    let closed = false
     return {
       port: socket.port,
-      send(bytes, port, host) {
-        if (closed) return
+      send(bytes, toPort, toHost) {
         try {
-          socket.send(bytes, port, host)
+          socket.send(bytes, toPort, toHost)
         } catch {
           // A datagram that the system refuses counts as lost.
         }
       },
       close() {
-        closed = true
         socket.close()
         return Promise.resolve()
       },
     }
   },
-}
-
-function open({ port, host }: BindOptions, onDatagram: OnDatagram): BunSocket {
-  const opening = Bun.udpSocket({
-    hostname: host,
-    port,
-    socket: {
-      data: (_socket, bytes, fromPort, fromHost) => onDatagram(bytes, fromPort, fromHost),
-      // An error concerns a single datagram, which is lost.
-      error: () => undefined,
-    },
-  })
-  // The socket is bound when the call returns, although the result is a promise.
-  const socket = Bun.peek(opening)
-  if (socket instanceof Promise) throw new Error('Bun.udpSocket() did not bind synchronously')
-  return socket
 }
 
 /** The part of bun:ffi that is used here. */

@@ -36,9 +36,7 @@ export class UDX implements SocketHost, StreamHost {
     this.backend = backend
   }
 
-  static isIPv4(host: string): boolean {
-    return isIPv4(host)
-  }
+  static readonly isIPv4 = isIPv4
 
   createSocket(): UDXSocket {
     return new UDXSocket(this)
