@@ -75,7 +75,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
   const finder = createFinder({ dht, topicsOf, own: own.ofWhole }, replicas)
   const announcer = createAnnouncer({ log, dht, topicOf: ownTopicOf, clock }, options.announcer)
   const bootstrap = createBootstrap(
-    { log, readiness, resolve, dht, discovery, remembered: () => files?.nodes ?? [] },
+    { log, readiness, resolve, dht, discovery, remembered: () => files?.nodes ?? [], looked },
     { entries: options.bootstrap, self, intervals: options.bootstrapIntervals },
   )
   const membership = createMembership(
@@ -123,7 +123,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
   if (metrics !== undefined) registerSwarmMetrics(metrics, figures)
   // It may reject while nobody waits for it.
   joined.promise.catch(() => undefined)
-  bootstrap.start(looked)
+  bootstrap.start()
 
   async function leave(): Promise<void> {
     remember()

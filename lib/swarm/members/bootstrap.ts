@@ -129,6 +129,8 @@ export interface BootstrapDependencies {
   readonly discovery: Pick<Discovery, 'explore'>
   /** The nodes that this node knew earlier. */
   remembered(): readonly NodeAddress[]
+  /** Called after each look. */
+  looked(): void
   readonly clock?: Clock
 }
 
@@ -149,6 +151,7 @@ export function createBootstrap(
     dht,
     discovery,
     remembered,
+    looked,
     clock = systemClock,
     resolve: ask = resolveName,
   }: BootstrapDependencies,
@@ -160,7 +163,6 @@ export function createBootstrap(
   const stop = new AbortController()
   let cancel = (): void => undefined
   let looking: Promise<void> | undefined
-  let onLook = (): void => undefined
   map.on('joined', () => {
     // This node is one of the nodes that join.
     if (map.others > 0) names.found()
@@ -187,7 +189,7 @@ export function createBootstrap(
   function run(): void {
     looking = look(stop.signal)
       .then(
-        () => stop.signal.aborted || onLook(),
+        () => stop.signal.aborted || looked(),
         (error) => log.error('looking for other nodes failed', { error }),
       )
       .then(() => {
@@ -204,11 +206,8 @@ export function createBootstrap(
   }
 
   return {
-    /** Looks for other nodes now and periodically. Calls `hearLook` after each look. */
-    start(hearLook: () => void): void {
-      onLook = hearLook
-      run()
-    },
+    /** Looks for other nodes now and periodically. */
+    start: run,
 
     look,
 
