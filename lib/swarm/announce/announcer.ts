@@ -117,15 +117,10 @@ export function createAnnouncer(
     window.sent()
     const outcome = await dht.change(kind, node, topics)
     window.ended(sentAt, clock.now(), outcome !== undefined)
-    if (outcome !== undefined && outcome !== 'refused') {
-      turnedAway += outcome.length
-      for (const index of outcome) {
-        const key = placements[index]?.key
-        warnings.warn('an announcement is refused: the node has no room, the next one is asked', {
-          node: addressOf(node),
-          key,
-        })
-      }
+    for (const index of outcome ?? []) {
+      turnedAway++
+      const refused = { node: addressOf(node), key: placements[index]?.key }
+      warnings.warn('an announcement is refused: the node has no room, the next one is asked', refused)
     }
     change(() => schedule.landed(task, outcome, sentAt))
   }

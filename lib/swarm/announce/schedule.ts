@@ -1,7 +1,7 @@
 import type { Key } from '../../oci/key.ts'
 import { unlessAborted } from '../../platform/abort.ts'
 import type { KnownNode, NetworkMap } from '../dht/network-map.ts'
-import { MOST_TOPICS, type StoreOutcome } from '../dht/rpc.ts'
+import { MOST_TOPICS, type Refused } from '../dht/rpc.ts'
 import { PREFIXES, prefixDistance } from '../node.ts'
 import { LANES, type Lane, Placement } from './placement.ts'
 
@@ -146,14 +146,13 @@ export class Schedule {
     return undefined
   }
 
-  /** Notes how a task ended; `undefined` means without an answer. */
-  landed({ placements, node, kind }: Task, outcome: StoreOutcome | undefined, sentAt: number): void {
+  /** Notes how a task ended; `undefined` means without an answer, so that it may have arrived. */
+  landed({ placements, node, kind }: Task, outcome: Refused | undefined, sentAt: number): void {
     this.#open = undefined
     const isLost = this.#map.get(node) !== node
     for (const [index, placement] of placements.entries()) {
-      const isAnswered = outcome !== undefined && outcome !== 'refused'
-      const isFull = isAnswered && outcome.includes(index)
-      const isDone = isAnswered && !isFull
+      const isFull = outcome?.includes(index) === true
+      const isDone = outcome?.includes(index) === false
       placement.landed(node)
       if (isDone && kind === 'store') placement.stored(node, sentAt)
       if (isFull) placement.refusedBy(node)

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import type { KnownNode, NetworkMap } from './network-map.ts'
-import type { DhtNode, DhtReply, DhtRpc, StoreOutcome, Topics } from './rpc.ts'
+import type { DhtNode, DhtReply, DhtRpc, Refused, Topics } from './rpc.ts'
 
 /** Milliseconds for which a token is used. Nodes change their secret every 7.5 s and still accept tokens of the last one. */
 export const TOKEN_LIFE = 7_000
@@ -53,10 +53,12 @@ export function createDhtClient(rpc: DhtRpc, map: NetworkMap, clock: Clock = sys
   }
 
   /**
-   * Stores this node's records of some topics at a node, or removes them; `undefined` if it does not answer in time. Tries again
-   * with a new token if the first one is no longer good, for example because the node was restarted.
+   * Stores this node's records of some topics at a node, or removes them. Tries again with a new token if the first one is no
+   * longer good, for example because the node was restarted.
+   *
+   * @returns the indexes of the topics for which it has no room; `undefined` if it does not answer in time, or takes no token
    */
-  async function change(kind: 'store' | 'remove', node: KnownNode, topics: Topics): Promise<StoreOutcome | undefined> {
+  async function change(kind: 'store' | 'remove', node: KnownNode, topics: Topics): Promise<Refused | undefined> {
     const [topic] = topics
     for (let attempt = 0; ; attempt++) {
       const token = topic && (await tokenOf(node, topic))
@@ -70,7 +72,7 @@ export function createDhtClient(rpc: DhtRpc, map: NetworkMap, clock: Clock = sys
       tokens.delete(node)
       if (attempt === 0) continue
       map.lose(node, clock.now())
-      return outcome
+      return undefined
     }
   }
 

@@ -31,11 +31,11 @@ export const MOST_TOPICS = 32
 /** Up to {@link MOST_TOPICS}. */
 export type Topics = readonly Uint8Array[]
 
-/**
- * The outcome of a request to store or remove: the indexes of the topics for which the node has no room; or `refused` if it
- * answered with an error, because the token is no longer good.
- */
-export type StoreOutcome = readonly number[] | 'refused'
+/** The indexes of the topics of a request for which a node has no room. */
+export type Refused = readonly number[]
+
+/** The outcome of a request to store or remove. `refused`: the node answered with an error, because the token is no longer good. */
+export type StoreOutcome = Refused | 'refused'
 
 /** The answer of a node to a lookup of a topic. */
 type Kept = Pick<DhtReply, 'run' | 'records' | 'isFull' | 'isWhole'>
