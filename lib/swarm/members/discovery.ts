@@ -152,22 +152,15 @@ export function createDiscovery(dht: DhtClient, clock: Clock = systemClock, rand
         guides++
         for (let bit = 0; bit < PARTS; bit++) parts.push({ node, bit })
       }
-      const end = Promise.withResolvers<void>()
-      let underWay = 0
-      const proceed = () => {
-        while (underWay < PARALLEL && !signal.aborted) {
-          const answered = askNext()
-          if (answered === undefined) break
-          underWay++
-          void answered.then(() => {
-            underWay--
-            proceed()
-          })
-        }
-        if (underWay === 0) end.resolve()
+      const underWay = new Set<Promise<unknown>>()
+      for (;;) {
+        const asking = underWay.size < PARALLEL && !signal.aborted ? askNext() : undefined
+        if (asking !== undefined) {
+          underWay.add(asking)
+          void asking.then(() => underWay.delete(asking))
+        } else if (underWay.size > 0) await Promise.race(underWay)
+        else return
       }
-      proceed()
-      await end.promise
     },
 
     /**
