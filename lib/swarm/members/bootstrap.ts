@@ -74,14 +74,12 @@ export async function resolveBootstrap(
       return []
     }
   }
-  const found = new Map<string, NodeAddress>()
-  const resolved = entries.map(async ({ host }) => (isIPv4(host) ? [host] : await resolveOrNone(host)))
-  for (const [index, addresses] of (await Promise.all(resolved)).entries()) {
-    const { kind, port } = entries[index] as BootstrapEntry
-    for (const host of kind === 'dns' ? addresses : addresses.slice(0, 1)) {
-      if (host !== self.host || port !== self.port) found.set(addressOf({ host, port }), { host, port })
-    }
-  }
+  const resolved = entries.map(async ({ kind, host: name, port }) => {
+    const addresses = isIPv4(name) ? [name] : await resolveOrNone(name)
+    return (kind === 'dns' ? addresses : addresses.slice(0, 1)).map((host) => ({ host, port }))
+  })
+  const found = new Map((await Promise.all(resolved)).flat().map((node) => [addressOf(node), node]))
+  found.delete(addressOf(self))
   return [...found.values()]
 }
 
