@@ -1,12 +1,8 @@
 import type { Key } from '../oci/key.ts'
+import type { NodeAddress } from './node.ts'
 
 /** Another mirror, identified by the address of its peer door. If it restarts at the same address, it is the same peer. */
-export interface Peer {
-  /** IPv4 address. */
-  readonly host: string
-  /** TCP port of the peer door, which is also the UDP port of the swarm. */
-  readonly port: number
-}
+export type Peer = NodeAddress
 
 /** What this node itself knows about a key. */
 export interface Known {
