@@ -70,9 +70,8 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
   const discovery = createDiscovery(dht, clock)
   const ownTopicOf = (key: Key) => topicOf(swarmKeys[0], key)
   const topicsOf = (key: Key) => swarmKeys.map((swarmKey) => topicOf(swarmKey, key))
-  const replicas = options.announcer?.replicas ?? REPLICAS
-  const own = createOwnRecords({ map, records: node.records, topicsOf }, replicas)
-  const finder = createFinder({ dht, topicsOf, own: own.ofWhole }, replicas)
+  const own = createOwnRecords({ map, records: node.records, topicsOf }, REPLICAS)
+  const finder = createFinder({ dht, topicsOf, own: own.ofWhole }, REPLICAS)
   const announcer = createAnnouncer({ log, dht, topicOf: ownTopicOf, clock }, options.announcer)
   const bootstrap = createBootstrap(
     { log, readiness, resolve, dht, discovery, remembered: () => files?.nodes ?? [], looked },

@@ -15,7 +15,7 @@ export interface AnnouncerDependencies {
   readonly random?: () => number
 }
 
-export interface AnnouncerOptions extends Partial<ScheduleOptions> {
+export interface AnnouncerOptions extends Partial<Omit<ScheduleOptions, 'replicas'>> {
   /** The least and the most requests that may be under way at a time. */
   readonly window?: readonly [least: number, most: number]
 }
@@ -56,10 +56,10 @@ export function createAnnouncer(
   { log, dht, topicOf, clock = systemClock, random = Math.random }: AnnouncerDependencies,
   options: AnnouncerOptions = {},
 ) {
-  const { replicas = REPLICAS, refreshPeriod = REFRESH_PERIOD, recordLife = RECORD_LIFE } = options
+  const { refreshPeriod = REFRESH_PERIOD, recordLife = RECORD_LIFE } = options
   const warnings = rareWarnings(log, () => clock.now())
   const window = new RequestWindow(options.window ?? WINDOW)
-  const schedule = new Schedule(dht.map, topicOf, random, { replicas, refreshPeriod, recordLife })
+  const schedule = new Schedule(dht.map, topicOf, random, { replicas: REPLICAS, refreshPeriod, recordLife })
   let cancel = (): void => undefined
   /** When the timer fires; infinite if none is set. */
   let runsAt = Number.POSITIVE_INFINITY

@@ -34,7 +34,6 @@ async function simulation(others: number, options: AnnouncerOptions = {}, seed =
   const explored = discovery.explore([self], never)
   await clock.pass(1_000)
   await explored
-  const replicas = options.replicas ?? REPLICAS
   return {
     clock,
     dht,
@@ -44,7 +43,7 @@ async function simulation(others: number, options: AnnouncerOptions = {}, seed =
     /** The nodes that hold a key. */
     holders: (of: Key) => dht.holders(topicOf(of), SELF),
     /** The nodes that must hold it. */
-    closest: (of: Key) => dht.closest(topicOf(of), replicas).map(({ port }) => port),
+    closest: (of: Key) => dht.closest(topicOf(of), REPLICAS).map(({ port }) => port),
     isSettled: () => announcer.figures.waiting === 0,
     close() {
       announcer.close()
@@ -297,24 +296,20 @@ test('Announcer turns to the next nodes if the closest have no room, says so, an
 })
 
 test('Announcer asks twice as many nodes as it needs at most, and waits for the next turn when all are full', async () => {
-  await simulated(
-    40,
-    { replicas: 4, refreshPeriod: 600_000 },
-    async ({ announcer, clock, dht, isSettled, closest }) => {
-      for (const { port } of dht.alive) dht.setFull(port, true)
-      announcer.advertise([key(0)])
-      await clock.pass(20_000)
-      assert.equal(announcer.figures.turnedAway, 8)
-      assert.ok(!isSettled())
-      for (const { port } of dht.alive) dht.setFull(port, false)
-      await clock.pass(660_000)
-      assert.ok(isSettled())
-      assert.deepEqual(
-        dht.holders(topicOf(key(0)), SELF),
-        [...closest(key(0))].sort((a, b) => a - b),
-      )
-    },
-  )
+  await simulated(40, { refreshPeriod: 600_000 }, async ({ announcer, clock, dht, isSettled, closest }) => {
+    for (const { port } of dht.alive) dht.setFull(port, true)
+    announcer.advertise([key(0)])
+    await clock.pass(20_000)
+    assert.equal(announcer.figures.turnedAway, 8)
+    assert.ok(!isSettled())
+    for (const { port } of dht.alive) dht.setFull(port, false)
+    await clock.pass(660_000)
+    assert.ok(isSettled())
+    assert.deepEqual(
+      dht.holders(topicOf(key(0)), SELF),
+      [...closest(key(0))].sort((a, b) => a - b),
+    )
+  })
 })
 
 test('Announcer soon sends a node that joins the keys that it is closest to, and nothing else', async () => {
@@ -451,7 +446,7 @@ test('Announcer ends with exactly the wanted keys on their closest living nodes,
   )
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 25 }), fc.nat(), async (steps, seed) => {
-      const made = await simulation(12, { replicas: 4, refreshPeriod: 60_000 }, seed)
+      const made = await simulation(12, { refreshPeriod: 60_000 }, seed)
       const { announcer, clock, dht, holders } = made
       const wanted = new Set<Key>()
       for (const taken of steps) {
