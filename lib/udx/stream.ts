@@ -17,22 +17,13 @@ import {
 import { Sender } from './sender.ts'
 import { isPort, type UDXSocket } from './socket.ts'
 
+/** Why a stream broke. The codes are the addon's, on which hyperdht and its users rely. */
 const MESSAGES = {
   ECONNRESET: 'connection reset by peer',
   ETIMEDOUT: 'connection timed out',
   ENOTCONN: 'stream is not connected',
 } as const
-
-/** Why a stream broke. The codes are the addon's, on which hyperdht and its users rely. */
-export class UdxError extends Error {
-  override readonly name = 'UdxError'
-  readonly code: keyof typeof MESSAGES
-
-  constructor(code: keyof typeof MESSAGES) {
-    super(MESSAGES[code])
-    this.code = code
-  }
-}
+type Code = keyof typeof MESSAGES
 
 /** The way of a stream's packets: from which socket, to which address, and to which stream there. */
 export interface Route {
@@ -197,9 +188,9 @@ export class UDXStream extends Duplex<StreamEvents> {
     this.push(null)
   }
 
-  #fail(code: keyof typeof MESSAGES): void {
+  #fail(code: Code): void {
     this.#leave()
-    this.destroy(new UdxError(code))
+    this.destroy(errorOf(code))
   }
 
   /** Ends the stream. If the peer misses that, it gives up in time. */
@@ -214,7 +205,7 @@ export class UDXStream extends Duplex<StreamEvents> {
   /** Whether something can be sent. `done` is called when it has been sent, or at once if nothing can be sent. */
   #begins(done: Done): boolean {
     if (this.connected && !this.#over) this.#done = done
-    else done(this.connected ? null : new UdxError('ENOTCONN'))
+    else done(this.connected ? null : errorOf('ENOTCONN'))
     return this.#done === done
   }
 
@@ -233,4 +224,8 @@ export class UDXStream extends Duplex<StreamEvents> {
     if (route === undefined || this.#over) return
     route.socket.trySend(packet, route.port, route.host)
   }
+}
+
+function errorOf(code: Code): Error {
+  return Object.assign(new Error(MESSAGES[code]), { code })
 }
