@@ -49,20 +49,13 @@ interface StreamEvents extends DuplexEvents {
   message: [bytes: Uint8Array]
 }
 
-/** The part of a UDX instance that its streams use. */
-export interface StreamHost {
-  readonly clock: Clock
-  /** Called once for each stream that is over. */
-  forget(id: number): void
-}
-
 type Done = (error: Error | null) => void
 
 /** A UDX stream: reliable bytes in both directions, which end independently, and unreliable messages. */
 export class UDXStream extends Duplex<StreamEvents> {
   /** The id under which the peer addresses this end. */
   readonly id: number
-  readonly #udx: StreamHost
+  readonly #onOver: () => void
   readonly #firewall: Firewall | undefined
   readonly #sender: Sender
   /**
@@ -78,10 +71,11 @@ export class UDXStream extends Duplex<StreamEvents> {
   /** Whether the stream is over: nothing is sent or received any more. */
   #over = false
 
-  constructor(udx: StreamHost, id: number, { firewall }: StreamOptions = {}) {
+  /** @param onOver called once, when the stream is over */
+  constructor(id: number, clock: Clock, onOver: () => void, { firewall }: StreamOptions = {}) {
     super({ eagerOpen: true })
-    this.#udx = udx
     this.id = id
+    this.#onOver = onOver
     this.#firewall = firewall
     this.#sender = new Sender(
       {
@@ -89,7 +83,7 @@ export class UDXStream extends Duplex<StreamEvents> {
         done: () => this.#continue(),
         timeout: () => this.#fail('ETIMEDOUT'),
       },
-      udx.clock,
+      clock,
     )
     // This listener comes first, because a socket closes after its streams.
     this.once('close', () => this.#route?.socket.removeStream(this))
@@ -197,7 +191,7 @@ export class UDXStream extends Duplex<StreamEvents> {
   #leave(): void {
     if (this.#over) return
     this.#over = true
-    this.#udx.forget(this.id)
+    this.#onOver()
     this.#sender.close()
     this.#continue()
   }

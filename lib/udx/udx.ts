@@ -6,7 +6,7 @@ import { bunBackend } from './backend-bun.ts'
 import { nodeBackend } from './backend-node.ts'
 import { readHeader } from './packet.ts'
 import { type SocketHost, UDXSocket } from './socket.ts'
-import { type StreamHost, type StreamOptions, UDXStream } from './stream.ts'
+import { type StreamOptions, UDXStream } from './stream.ts'
 
 /** The datagram sockets of this runtime. */
 export const runtimeBackend: DatagramBackend = 'Bun' in globalThis ? bunBackend : nodeBackend
@@ -25,7 +25,7 @@ export interface UDXOptions {
  * each other on a connection, and does not hold back a sender whose reader is slow. More bytes arrive correctly, but slowly if
  * packets are lost.
  */
-export class UDX implements SocketHost, StreamHost {
+export class UDX implements SocketHost {
   readonly clock: Clock
   readonly backend: DatagramBackend
   /** Streams that are not over, by their id. */
@@ -50,7 +50,7 @@ export class UDX implements SocketHost, StreamHost {
    */
   createStream(id: number, options?: StreamOptions): UDXStream {
     if (this.streams.has(id)) throw new Error(`stream id ${id} is taken`)
-    const stream = new UDXStream(this, id, options)
+    const stream = new UDXStream(id, this.clock, () => this.streams.delete(id), options)
     this.streams.set(id, stream)
     return stream
   }
@@ -62,10 +62,6 @@ export class UDX implements SocketHost, StreamHost {
     if (stream === undefined) return false
     stream.receive(socket, header, packet, port, host)
     return true
-  }
-
-  forget(id: number): void {
-    this.streams.delete(id)
   }
 
   /**
