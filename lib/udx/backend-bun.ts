@@ -10,13 +10,12 @@ interface BunSocket {
   close(): void
 }
 
-interface BunHandlers {
-  data(socket: BunSocket, bytes: Uint8Array, port: number, host: string): void
-  error(): void
-}
-
 declare const Bun: {
-  udpSocket(options: { hostname: string; port: number; socket: BunHandlers }): Promise<BunSocket>
+  udpSocket(options: {
+    hostname: string
+    port: number
+    socket: { data(socket: BunSocket, bytes: Uint8Array, port: number, host: string): void; error(): void }
+  }): Promise<BunSocket>
   peek(promise: Promise<BunSocket>): BunSocket | Promise<BunSocket>
 }
 
