@@ -1,4 +1,4 @@
-import { hkdfSync, randomFillSync } from 'node:crypto'
+import { hkdfSync } from 'node:crypto'
 import b4a from 'b4a'
 import sodium from 'sodium-native'
 import { type LogFields, type Logger, rareWarnings } from '../observe/log.ts'
@@ -16,9 +16,6 @@ const MOST_PLAIN = 65_535
 
 /** Seconds by which the clocks of two members may differ: as many as capabilities tolerate. */
 const CLOCK_SKEW = 60
-
-/** How many nonces are made at once, because a call for each costs more than the nonce. */
-const NONCES = 256
 
 /** How many datagrams each of two generations remembers, so that none is opened twice: up to 3 MiB in all. */
 const REMEMBERED = 32_768
@@ -52,23 +49,12 @@ export type SwarmSeal = ReturnType<typeof createSwarmSeal>
 export function createSwarmSeal(log: Logger, swarmKeys: readonly [Uint8Array, ...Uint8Array[]], now = Date.now) {
   const keyOf = (swarmKey: Uint8Array) => new Uint8Array(hkdfSync('sha256', swarmKey, '', PURPOSE, 32))
   const keys = swarmKeys.map(keyOf) as [Uint8Array, ...Uint8Array[]]
-  const nonces = b4a.alloc(NONCES * NONCE_LENGTH)
-  let nextNonce = nonces.length
   /** The buffer for opened datagrams. It is reused, so that strangers cost no memory. */
   const plainBuffer = b4a.alloc(MOST_PLAIN)
   const opened = new RecentDatagrams()
   const warnings = rareWarnings(log)
   let refused = 0
   const seconds = () => Math.floor(now() / 1000)
-
-  function takeNonce(into: Uint8Array): void {
-    if (nextNonce === nonces.length) {
-      randomFillSync(nonces)
-      nextNonce = 0
-    }
-    // A loop is as fast as a copy for so few bytes, and needs no object for the copied part.
-    for (let i = 0; i < NONCE_LENGTH; i++) into[i] = nonces[nextNonce++] as number
-  }
 
   /** Counts a datagram, and warns about it. Its address may be forged. */
   function refuse(warning: string, host: string, port: number, more: LogFields = {}): undefined {
@@ -85,7 +71,7 @@ export function createSwarmSeal(log: Logger, swarmKeys: readonly [Uint8Array, ..
     seal(datagram: Uint8Array): Uint8Array {
       const sealed = b4a.allocUnsafe(DATA_START + datagram.length)
       const nonce = sealed.subarray(0, NONCE_LENGTH)
-      takeNonce(nonce)
+      sodium.randombytes_buf(nonce)
       b4a.writeUInt32LE(sealed, seconds(), TIME_START)
       sealed.set(datagram, DATA_START)
       sodium.crypto_secretbox_easy(sealed.subarray(NONCE_LENGTH), sealed.subarray(TIME_START), nonce, keys[0])

@@ -89,6 +89,8 @@ declare module 'hyperswarm' {
 }
 
 declare module 'sodium-native' {
+  /** Fills `bytes` at random. */
+  export function randombytes_buf(bytes: Uint8Array): void
   /** `sealed` is 16 bytes longer than `plain`, the nonce has 24 bytes and the key 32. `sealed` and `plain` may overlap. */
   export function crypto_secretbox_easy(sealed: Uint8Array, plain: Uint8Array, nonce: Uint8Array, key: Uint8Array): void
   /** @returns false, and leaves `plain` unchanged, if it does not open */
