@@ -1,14 +1,11 @@
 /** The datagram sockets of one runtime, or of a simulated network. */
 export interface DatagramBackend {
-  /** Binds synchronously. @throws the system's error, with its `code` (EADDRINUSE, EADDRNOTAVAIL). */
-  bind(options: BindOptions, onDatagram: OnDatagram): DatagramSocket
-}
-
-export interface BindOptions {
-  /** 0 for any free port. */
-  readonly port: number
-  /** IPv4 address of one of this machine's interfaces, or 0.0.0.0. */
-  readonly host: string
+  /**
+   * Binds synchronously to a port, 0 for any free one, of an IPv4 address of this machine, or of 0.0.0.0.
+   *
+   * @throws the system's error, with its `code` (EADDRINUSE, EADDRNOTAVAIL)
+   */
+  bind(address: { readonly port: number; readonly host: string }, onDatagram: OnDatagram): DatagramSocket
 }
 
 /**

@@ -39,10 +39,6 @@ export interface Route {
  */
 export type Firewall = (socket: UDXSocket, port: number, host: string, family: 4) => boolean
 
-export interface StreamOptions {
-  readonly firewall?: Firewall
-}
-
 interface StreamEvents extends DuplexEvents {
   connect: []
   /** An unordered, unreliable message. */
@@ -72,7 +68,7 @@ export class UDXStream extends Duplex<StreamEvents> {
   #over = false
 
   /** @param onOver called once, when the stream is over */
-  constructor(id: number, clock: Clock, onOver: () => void, { firewall }: StreamOptions = {}) {
+  constructor(id: number, clock: Clock, onOver: () => void, firewall: Firewall | undefined) {
     super({ eagerOpen: true })
     this.id = id
     this.#onOver = onOver

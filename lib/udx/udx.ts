@@ -6,7 +6,7 @@ import { bunBackend } from './backend-bun.ts'
 import { nodeBackend } from './backend-node.ts'
 import { readHeader } from './packet.ts'
 import { type SocketHost, UDXSocket } from './socket.ts'
-import { type StreamOptions, UDXStream } from './stream.ts'
+import { type Firewall, UDXStream } from './stream.ts'
 
 /** The datagram sockets of this runtime. */
 export const runtimeBackend: DatagramBackend = 'Bun' in globalThis ? bunBackend : nodeBackend
@@ -48,9 +48,9 @@ export class UDX implements SocketHost {
    *
    * @throws {Error} if the id is taken
    */
-  createStream(id: number, options?: StreamOptions): UDXStream {
+  createStream(id: number, { firewall }: { readonly firewall?: Firewall } = {}): UDXStream {
     if (this.streams.has(id)) throw new Error(`stream id ${id} is taken`)
-    const stream = new UDXStream(id, this.clock, () => this.streams.delete(id), options)
+    const stream = new UDXStream(id, this.clock, () => this.streams.delete(id), firewall)
     this.streams.set(id, stream)
     return stream
   }

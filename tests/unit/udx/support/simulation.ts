@@ -1,5 +1,4 @@
 import type { Clock } from '../../../../lib/platform/clock.ts'
-import type { BindOptions } from '../../../../lib/udx/backend.ts'
 import { type DatagramBackend, type OnDatagram, UDX } from '../../../../lib/udx/index.ts'
 import { createRandom } from './random.ts'
 
@@ -110,7 +109,7 @@ export class Simulation {
   #backend(): DatagramBackend {
     return {
       bind: (options, onDatagram) => {
-        const port = this.#bind(options, onDatagram)
+        const port = this.#bind(options.port, onDatagram)
         this.open.sockets++
         return {
           port,
@@ -125,8 +124,8 @@ export class Simulation {
     }
   }
 
-  #bind(options: BindOptions, onDatagram: OnDatagram): number {
-    const port = options.port === 0 ? this.#nextPort++ : options.port
+  #bind(wanted: number, onDatagram: OnDatagram): number {
+    const port = wanted === 0 ? this.#nextPort++ : wanted
     if (this.#sockets.has(port)) throw Object.assign(new Error('address in use'), { code: 'EADDRINUSE' })
     this.#sockets.set(port, onDatagram)
     return port
