@@ -167,12 +167,9 @@ export class NetworkMap extends EventEmitter<MapEvents> {
     this.#named.delete(name)
     this.#lost.delete(name)
     if (this.#known.size >= MAX_KNOWN) return undefined
-    const { id, host, port } = node
     const joined: KnownNode = {
-      id,
-      host,
-      port,
-      prefix: prefixOf(id),
+      ...node,
+      prefix: prefixOf(node.id),
       strikes: 0,
       struckAt: 0,
       silentSince: 0,

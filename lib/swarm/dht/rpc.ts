@@ -75,12 +75,9 @@ export interface DhtResponse {
 }
 
 /** A request of another node. If it has a token, the token is right, because hyperdht refuses wrong ones. */
-export interface IncomingRequest {
-  readonly from: NodeAddress & { readonly id: Uint8Array | null }
+export interface IncomingRequest extends Pick<DhtResponse, 'from' | 'token' | 'value'> {
   readonly command: number
   readonly target: Uint8Array | null
-  readonly token: Uint8Array | null
-  readonly value: Uint8Array | null
   reply(value: Uint8Array | null, options?: { readonly token: boolean; readonly closerNodes: boolean }): void
 }
 
