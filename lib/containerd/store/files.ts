@@ -115,9 +115,9 @@ export function createContentFiles(dependencies: {
     // containerd makes it at its start, and `blobs` with the first blob.
     await access(join(next, 'ingest'), constants.R_OK | constants.X_OK)
     const added = await watcher.cover(WATCHED.map((path) => join(next, path)))
-    // What is in a place that containerd has made since has come without an event.
-    const places = next === root ? added.filter((path) => path.startsWith(join(next, 'blobs/'))) : []
-    for (const directory of places) for (const name of namesIn(directory)) hear({ directory, name, kind: 'rename' })
+    if (next !== root) return
+    // What is in a directory that containerd has made since has come without an event.
+    for (const directory of added) for (const name of namesIn(directory)) hear({ directory, name, kind: 'rename' })
   }
 
   return {
