@@ -157,8 +157,17 @@ async function run(
 /** The output of what failed. It comes last, because what people see of a long log is its end. */
 const failedLogs: string[] = []
 
-/** Like {@link run}, but shows the output when the command is over, because others run at the same time. */
-async function runLogged(name: string, ...[command, minutes, environment]: Parameters<typeof run>): Promise<boolean> {
+/**
+ * Like {@link run}, for one of several commands: shows its output when it is over, because others may run at the same time.
+ *
+ * @param count how many commands there are
+ */
+async function runOneOf(
+  count: number,
+  name: string,
+  ...[command, minutes, environment]: Parameters<typeof run>
+): Promise<boolean> {
+  if (count === 1) return await run(command, minutes, environment)
   const log = join(mkdtempSync(join(tmpdir(), 'swarmirror-tests-')), 'log')
   const output = openSync(log, 'w')
   writeSync(output, `\n== ${name}\n`)
@@ -193,11 +202,7 @@ if (first === 'swarm') {
     const left = [...files]
     const lane = async () => {
       for (let file = left.shift(); file !== undefined; file = left.shift()) {
-        const command = onNode([file])
-        const passed = await (lanes === 1
-          ? run(command, FILE_MINUTES, environment)
-          : runLogged(file, command, FILE_MINUTES, environment))
-        if (!passed) failed.push(file)
+        if (!(await runOneOf(files.length, file, onNode([file]), FILE_MINUTES, environment))) failed.push(file)
       }
     }
     await Promise.all(Array.from({ length: lanes }, lane))
@@ -243,10 +248,7 @@ if (first === 'swarm') {
       const TMPDIR = join(directory, 'tmp')
       mkdirSync(TMPDIR)
       const command = runner(files, directory)
-      const passed =
-        names.length === 1
-          ? run(command, SUITE_MINUTES, { TMPDIR })
-          : runLogged(`tests on ${name}`, command, SUITE_MINUTES, { TMPDIR })
+      const passed = runOneOf(names.length, `tests on ${name}`, command, SUITE_MINUTES, { TMPDIR })
       return { name, passed: passed.finally(() => rmSync(directory, { recursive: true, force: true })) }
     })
     for (const { name, passed } of running) results.push({ name, passed: await passed })
