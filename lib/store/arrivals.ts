@@ -134,8 +134,10 @@ class Tail {
     this.#changed = Promise.withResolvers()
   }
 
-  /** How many bytes of the blob are there, if `there` of them are in the store. */
-  beyond(there: number): number {
+  /** How many bytes of the blob are there, if those of `stored` are in the store, which looks at a file to tell. */
+  beyond(stored: Pick<Arrival, 'written'>): number {
+    if (this.#from === 0 && this.written > 0) return this.written
+    const there = stored.written
     return this.#from <= there ? Math.max(there, this.written) : there
   }
 
@@ -196,7 +198,7 @@ class PassingArrival implements Arrival {
   }
 
   get written(): number {
-    return this.#tail.beyond(this.#stored.written)
+    return this.#tail.beyond(this.#stored)
   }
 
   async grown(bytes: number, signal: AbortSignal): Promise<void> {

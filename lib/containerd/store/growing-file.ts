@@ -14,7 +14,7 @@ const CHUNK_SIZE = 256 * 1024
  */
 const LOOK_INTERVAL = 5
 const LONGEST_INTERVAL = 250
-const STILL_PART = 1 / 8
+const STILL_PART = 1 / 4
 
 /** How often in a row a read may find no byte where there were some, before the file counts as broken. */
 const EMPTY_READS = 3
