@@ -1,7 +1,14 @@
 import { type FSWatcher, watch } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { unlessMissing } from './missing.ts'
+
+/**
+ * Milliseconds that a watch takes to end. On Deno 2.9, its end would take with it another one of the same path that has begun
+ * meanwhile.
+ */
+const ENDING = 30
 
 export interface DirectoryEvent {
   readonly directory: string
@@ -58,13 +65,17 @@ export function createDirectoryWatcher(
      * @throws the file system's error for a directory
      */
     async cover(paths: readonly string[]): Promise<string[]> {
-      for (const path of watched.keys()) if (!paths.includes(path)) drop(path)
+      let hasDropped = false
+      for (const path of watched.keys()) {
+        if (paths.includes(path) && (await identityOf(path)) === watched.get(path)?.identity) continue
+        drop(path)
+        hasDropped = true
+      }
+      if (hasDropped) await delay(ENDING)
       const added: string[] = []
       for (const path of paths) {
         const identity = await identityOf(path)
-        if (watched.get(path)?.identity === identity) continue
-        drop(path)
-        if (identity === undefined || closed) continue
+        if (identity === undefined || closed || watched.has(path)) continue
         add(path, identity)
         added.push(path)
       }
@@ -79,8 +90,8 @@ export function createDirectoryWatcher(
   }
 }
 
-/** Tells a directory from a later one of the same name. */
+/** Tells a directory from a later one of the same name, which ext4 often gives the same inode. */
 async function identityOf(path: string): Promise<string | undefined> {
   const found = await unlessMissing(stat(path, { bigint: true }))
-  return found && `${found.dev}:${found.ino}`
+  return found && `${found.dev}:${found.ino}:${found.birthtimeNs}`
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { mkdirSync, watch, writeFileSync } from 'node:fs'
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -180,6 +181,31 @@ test('files are watched as soon as they exist and are looked at, and no longer w
     assert.equal(files.areWatched, false)
     assert.equal(files.arriving(digest(2)), undefined)
   }, []))
+
+test('files are watched anew after somebody has removed all of them and containerd has begun again', () =>
+  withFiles(async (files, root, heard) => {
+    await files.check(root)
+    await rm(root, { recursive: true })
+    await heardAll()
+    // ext4 gives the new directories the inodes of the old ones.
+    for (const directory of ['ingest', 'blobs/sha256']) await mkdir(join(root, directory), { recursive: true })
+    await files.check(root)
+    await writeFile(blobPath(root, digest(1)), '')
+    await waitFor('its coming', () => heard.includes(digest(1)))
+    await ingest(root, `k8s.io/1/layer-${digest(2)}`)
+    await waitFor('the ingest', () => files.arriving(digest(2)) !== undefined)
+  }))
+
+/** Waits until this process has heard of all that has happened to watched directories. */
+function heardAll(): Promise<void> {
+  return withTemporaryDirectory(async (directory) => {
+    const watcher = watch(directory)
+    const last = once(watcher, 'change')
+    await writeFile(join(directory, 'last'), '')
+    await within('the last event', last)
+    watcher.close()
+  })
+}
 
 test('files log once how content is read, and do not warn before there is content', () =>
   withFiles(async (files, root, _heard, lines) => {
