@@ -134,10 +134,13 @@ class Tail {
     this.#changed = Promise.withResolvers()
   }
 
-  /** How many bytes of the blob are there, if those of `stored` are in the store, which looks at a file to tell. */
-  beyond(stored: Pick<Arrival, 'written'>): number {
-    if (this.#from === 0 && this.written > 0) return this.written
-    const there = stored.written
+  /** Whether bytes have passed from the first one on. */
+  get isFromStart(): boolean {
+    return this.#from === 0 && this.written > 0
+  }
+
+  /** How many bytes of the blob are there, if `there` of them are in the store. */
+  beyond(there: number): number {
     return this.#from <= there ? Math.max(there, this.written) : there
   }
 
@@ -181,6 +184,8 @@ class PassingArrival implements Arrival {
   readonly #keep: () => Disposable
   readonly #stop = new AbortController()
   #stores: Promise<void> | undefined
+  /** How many bytes the store had when it was last asked, which may take a look at a file. */
+  #there = 0
   #hasEnded = false
 
   constructor(stored: Arrival, tail: Tail, keep: () => Disposable) {
@@ -198,7 +203,10 @@ class PassingArrival implements Arrival {
   }
 
   get written(): number {
-    return this.#tail.beyond(this.#stored)
+    // Mostly these are the bytes that are being written. But another client may have asked for them.
+    if (this.#tail.isFromStart) void this.#storing()
+    else this.#there = this.#stored.written
+    return this.#tail.beyond(this.#there)
   }
 
   async grown(bytes: number, signal: AbortSignal): Promise<void> {
@@ -243,7 +251,10 @@ class PassingArrival implements Arrival {
     const over = () => {
       this.#stores = undefined
     }
-    this.#stores ??= this.#stored.grown(this.#stored.written, this.#stop.signal).then(over, over)
+    if (this.#stores === undefined) {
+      this.#there = this.#stored.written
+      this.#stores = this.#stored.grown(this.#there, this.#stop.signal).then(over, over)
+    }
     return this.#stores
   }
 }

@@ -110,6 +110,21 @@ test('what has passed counts no more when the rest does not come, and its reader
   assert.deepEqual(await rest, BYTES)
 })
 
+test('a part that passes for another client does not hide what is written', async () => {
+  const { writer, arrivals, arrival } = make()
+  const reader = reading(arrival)
+  writer.write(500)
+  assert.equal((await reader.until(500)).length, 500)
+  const part = arrivals.passing(digest, 0, 100, sourceOf([BYTES.subarray(0, 100)]))
+  while ((await part.next()) !== undefined);
+  assert.equal(arrival.written, 500)
+  const more = reader.until(900)
+  writer.write(900)
+  assert.deepEqual(await more, BYTES.subarray(0, 900))
+  assert.equal(arrival.written, 900)
+  await reader.end()
+})
+
 test('what has passed of a blob that is given up is no end of it', async () => {
   const { writer, arrivals, arrival } = make()
   await arrivals.passing(digest, 0, BYTES.length, sourceOf([BYTES.subarray(0, 700)])).next()
