@@ -72,8 +72,13 @@ export class GrowingFile extends Growth implements Arrival {
       for (let empty = 0; ; ) {
         await this.grown(at, signal)
         if (this.#closed || this.state === 'aborted') throw this.#error()
-        if (at >= this.written) return
-        const { bytesRead } = await file.read(memory, 0, Math.min(CHUNK_SIZE, this.written - at), at)
+        const { written } = this
+        if (at >= written) {
+          if (this.state === 'committed') return
+          // The writer has just started over, or given up.
+          continue
+        }
+        const { bytesRead } = await file.read(memory, 0, Math.min(CHUNK_SIZE, written - at), at)
         if (bytesRead > 0) {
           empty = 0
           at += bytesRead

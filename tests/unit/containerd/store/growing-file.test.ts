@@ -135,6 +135,26 @@ test('a growing file whose writer starts over is read on from the same offset', 
     assert.equal(await within('all', reading), 'abcdef')
   }))
 
+test('a growing file whose writer starts over while a reader rests is not at its end', () =>
+  growing(400_000, async ({ place }) => {
+    const clock = new ManualClock()
+    await truncate(place.growing, 300_000)
+    const file = new GrowingFile(place, clock)
+    const pieces = file.read(0, never)
+    let got = (await pieces.next()).value?.length ?? 0
+    // Its next look by itself is not due yet.
+    await clock.pass(1_000)
+    await truncate(place.growing, 100)
+    await clock.pass(10)
+    const next = pieces.next()
+    await truncate(place.growing, 400_000)
+    await rename(place.growing, place.complete)
+    await clock.pass(1_000)
+    for (let piece = await next; piece.done !== true; piece = await pieces.next()) got += piece.value.length
+    assert.equal(got, 400_000)
+    file.close()
+  }))
+
 test("a growing file that is removed because another writer was faster is read from that writer's file", () =>
   growing(6, async ({ place, file, read }) => {
     await appendFile(place.growing, 'abc')
