@@ -261,7 +261,8 @@ export function createNodeFlight(
 
     left(peer: Peer, digest: Digest, isRefused = false): boolean {
       metrics.left.inc()
-      downloads.get(digest)?.leave(peer, isRefused)
+      // A download that is not seen to arrive has long been given up.
+      downloads.begin(digest).leave(peer, isRefused)
       log.debug('peer given up', { key: digest, peer })
       return true
     },

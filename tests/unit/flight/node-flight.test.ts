@@ -233,6 +233,26 @@ test('NodeFlight: a follower may make its files when the first bytes come, as co
   assert.deepEqual(await said(), { kind: 'gone' })
 })
 
+test('NodeFlight: a node that does not see what arrives at it is sent to another node when its parent is lost', async () => {
+  const clock = new ManualClock()
+  const join = scene(clock)
+  const [a, b, c] = [join(), join(), join()]
+  assert.equal(await a.pull(), '')
+  a.flight.missed(digest, false)
+  a.writer().write(5)
+  assert.equal(await b.pull(), 'parent 1')
+  b.writer().write(3)
+  const ask = async () => {
+    const found = named(c.flight.sources(key, never))
+    await clock.pass(500)
+    return await found
+  }
+  assert.equal(await ask(), 'parent 2')
+  await clock.pass(2_000)
+  c.flight.left(b.self, digest)
+  assert.equal(await ask(), 'parent 1')
+})
+
 test('NodeFlight: a peer that gives to another node is named again a moment later', async () => {
   const join = scene()
   const [a, b] = [join(), join()]
