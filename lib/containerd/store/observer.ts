@@ -34,7 +34,10 @@ const DEFAULTS = {
 export type ObserverOptions = Partial<typeof DEFAULTS>
 
 export interface ObserverDependencies {
-  /** Resolves when the subscription misses nothing from then on. The stream ends or throws when that is over. */
+  /**
+   * Resolves when the subscription misses nothing from then on. The stream ends or throws when that is over. The signal aborts with
+   * the error that ends the attempt.
+   */
   subscribe(signal: AbortSignal): Promise<AsyncIterable<unknown>>
   /** Looks at everything. Returns whether something may have changed. */
   reconcile(signal: AbortSignal): Promise<boolean>
@@ -125,7 +128,7 @@ export function createObserver(dependencies: ObserverDependencies, options: Obse
       try {
         await observe(attempt.signal)
       } catch (error) {
-        attempt.abort()
+        attempt.abort(error)
         // An abort ends the loop.
         if (!closing.signal.aborted)
           await delay(lost(error), undefined, { signal: closing.signal }).catch(() => undefined)

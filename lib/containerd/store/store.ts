@@ -16,6 +16,7 @@ import { ContentFeed } from '../../store/feed.ts'
 import { assertWithin, type ContentStore } from '../../store/store.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { ContentInfo } from '../client/content.ts'
+import { ContainerdError } from '../client/error.ts'
 import type { ContainerdEvent } from '../client/events.ts'
 import { sourcesOfLabels } from '../probe-name.ts'
 import { createContentFiles } from './files.ts'
@@ -113,7 +114,11 @@ export function createContainerdStore(
       log,
       readiness,
       async subscribe(signal) {
-        signal.addEventListener('abort', files.lost)
+        signal.addEventListener('abort', () => {
+          // If containerd is only slow, it goes on writing.
+          const isSlow = signal.reason instanceof ContainerdError && signal.reason.code === 'timeout'
+          if (!isSlow) files.lost()
+        })
         const events = await client.subscribe(TOPICS, signal)
         // Asked again after each restart, which may have moved it.
         root = options.contentRoot ?? (await client.contentRoot(signal))

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
+import { ContainerdError, type ContainerdErrorCode } from '../../../../lib/containerd/client/error.ts'
 import { type Descriptor, hexOf } from '../../../../lib/oci/digest.ts'
 import { digestKey, type Key } from '../../../../lib/oci/key.ts'
 import { OCTET_STREAM } from '../../../../lib/oci/media-type.ts'
@@ -9,7 +10,7 @@ import type { ContentStore } from '../../../../lib/store/store.ts'
 import { makeContainerd, withStore } from '../../../doubles/containerd-double.ts'
 import { type Image, makeImage, withTemporaryDirectory } from '../../../fixtures/image.ts'
 import { blobPath } from '../../../fixtures/layout.ts'
-import { waitFor } from '../../../fixtures/wait.ts'
+import { waitFor, within } from '../../../fixtures/wait.ts'
 
 const never = new AbortController().signal
 const SECRET = 'registry.example/secret/app:1'
@@ -204,3 +205,39 @@ test('containerd store asks containerd for what a look has told of and its files
     })
   })
 })
+
+test('containerd store goes on with what arrives while containerd is slow, and ends it when containerd goes away', () =>
+  withTemporaryDirectory(async (root) => {
+    const containerd = makeContainerd(root)
+    const { client } = containerd
+    let failure: ContainerdError | undefined
+    const failing: typeof client = {
+      ...client,
+      async *listContent(signal) {
+        if (failure !== undefined) throw failure
+        yield* client.listContent(signal)
+      },
+    }
+    await withStore({ ...containerd, client: failing }, { retryFirst: 1, retryMost: 1 }, async (store) => {
+      await waitFor('the first look', () => store.isUp)
+      const { digest, size } = makeImage().target
+      const directory = join(root, 'ingest', 'some')
+      mkdirSync(directory)
+      for (const [name, text] of Object.entries({ ref: `test/1/layer-${digest}`, total: `${size}`, data: 'a' }))
+        writeFileSync(join(directory, name), text)
+      const arrival = await waitFor('the arrival', () => store.arriving(digest))
+      const fail = async (code: ContainerdErrorCode) => {
+        failure = new ContainerdError(code, 'a test')
+        containerd.put()
+        await waitFor('a failed look', () => !store.isUp)
+        failure = undefined
+        await waitFor('a good look', () => store.isUp)
+      }
+      await fail('timeout')
+      writeFileSync(join(directory, 'data'), 'ab')
+      await within('its growth', arrival.grown(1, never))
+      assert.equal(arrival.written, 2)
+      await fail('unavailable')
+      assert.equal(await within('its end', arrival.ended), 'aborted')
+    })
+  }))
