@@ -118,9 +118,13 @@ export function createKeepers({ members, router, self, clock, onReleased, closin
           async (keeper) => (await answerOf(keeper, news, closing)) ?? (await answerOf(keeper, news, closing)),
         ),
       )
-      const told = answers.find((answer) => answer?.kind === 'told')
-      if (told?.kind !== 'told') return undefined
-      return told.parent === undefined ? told.holder : { ...told.parent, isArriving: true }
+      for (const answer of answers) {
+        if (answer?.kind !== 'told') continue
+        const { parent, holder } = answer
+        if (parent !== undefined) return { ...parent, isArriving: true }
+        if (holder !== undefined) return holder
+      }
+      return undefined
     },
   }
 }

@@ -713,6 +713,25 @@ test('NodeFlight: a better peer that was given up in the meantime is not followe
   })
 })
 
+test('NodeFlight: a better source counts even if only the second keeper knows it', async () => {
+  const clock = new ManualClock()
+  const join = scene(clock)
+  const nodes = Array.from({ length: 6 }, () => join())
+  const [one = assert.fail(), parent = assert.fail(), holder = assert.fail()] = nodes.filter(({ member, self }) =>
+    member.closest(key, 2).every(({ port }) => port !== self.port),
+  )
+  const place: Placing = { kind: 'place', holders: [], held: 0, crowd: 1, isWhole: true, parent: parent.self }
+  for (const [at, keeper] of one.member.closest(key, 2).entries()) {
+    const { member } = nodes.find(({ self }) => self.port === keeper.port) ?? assert.fail()
+    const told = { kind: 'told', ...(at === 1 && { holder: holder.self }) } as const
+    member.answer((question) => encode(readQuestion(question)?.kind === 'ask' ? place : told))
+  }
+  assert.equal(await one.pull(), `parent ${parent.self.port}`)
+  one.writer().write(1)
+  await clock.pass(1_000)
+  assert.deepEqual(one.flight.better(digest), holder.self)
+})
+
 test('NodeFlight: a node with many above it hears of a better peer to follow', async () => {
   const join = scene()
   const chain = Array.from({ length: 6 }, () => join())
