@@ -58,12 +58,21 @@ export function createContentFiles(dependencies: {
     if (parent === 'ingest') {
       if (!isScanDue) setImmediate(scan)
       isScanDue = true
-    } else if (isDigest(`${parent}:${name}`)) onContent(`${parent}:${name}` as Digest)
+    } else if (isDigest(`${parent}:${name}`)) report(`${parent}:${name}` as Digest)
     // Not content, but a place of content.
     else if (root !== undefined) {
       watchBelow(root).catch((error: unknown) =>
         log.debug('containerd content cannot be watched', { directory, error }),
       )
+    }
+  }
+
+  /** Nobody else catches what is thrown during an event. */
+  function report(digest: Digest): void {
+    try {
+      onContent(digest)
+    } catch (error) {
+      log.warn('containerd content cannot be looked at', { digest, error })
     }
   }
 

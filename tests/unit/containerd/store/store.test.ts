@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
 import { ContainerdError, type ContainerdErrorCode } from '../../../../lib/containerd/client/error.ts'
@@ -239,5 +239,19 @@ test('containerd store goes on with what arrives while containerd is slow, and e
       assert.equal(arrival.written, 2)
       await fail('unavailable')
       assert.equal(await within('its end', arrival.ended), 'aborted')
+    })
+  }))
+
+test('containerd store outlives an event about a file that cannot be looked at', () =>
+  withTemporaryDirectory(async (root) => {
+    const containerd = makeContainerd(root)
+    const [layer = assert.fail(), other = assert.fail()] = makeImage({ layers: 2 }).contents.slice(2)
+    await withStore(containerd, {}, async (store, held) => {
+      await waitFor('the first look', () => store.isUp)
+      // A link to itself fails as a broken disk does, and not as a file that is missing.
+      symlinkSync(hexOf(other.descriptor.digest), blobPath(root, other.descriptor.digest))
+      store.expect?.(layer.descriptor.digest)
+      containerd.putSilently(layer)
+      await waitFor('the next file', () => held.has(digestKey(layer.descriptor.digest)))
     })
   }))
