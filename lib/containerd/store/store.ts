@@ -104,7 +104,7 @@ export function createContainerdStore(
   let withheld: ReadonlySet<Digest> = new Set()
   /** By the last look at everything. */
   let sizes: ReadonlyMap<Digest, number> = new Map()
-  const answers = new Map<Digest, { size: number; until: number }>()
+  const answers = new BoundedMap<{ size: number; until: number }, Digest>(ANSWER_LIMIT)
   /** What is being pulled and containerd will be asked for in a moment. */
   const asking = new Set<Digest>()
   let root = options.contentRoot
@@ -226,7 +226,6 @@ export function createContainerdStore(
 
   /** Asks containerd what it has under a digest, unless that is withheld, and remembers the answer. */
   async function askInfo(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
-    if (answers.size >= ANSWER_LIMIT) answers.clear()
     const asked = { size: 0, until: 0 }
     answers.set(digest, asked)
     const info = await client.contentInfo(digest, signal)
