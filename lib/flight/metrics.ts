@@ -2,7 +2,6 @@ import type { Metrics } from '../observe/metrics.ts'
 
 /** What keepers may answer; `silent`: none of them answered. */
 const ANSWERS = ['holders', 'follow', 'lead', 'wait', 'silent'] as const
-export const ROLES = ['leader', 'follower'] as const
 
 export type FlightMetrics = ReturnType<typeof createFlightMetrics>
 
@@ -31,10 +30,7 @@ export function createFlightMetrics(
     flights: counters(
       'flights_total',
       'Downloads that other nodes could follow, by the role of this node and how they ended.',
-      {
-        role: ROLES,
-        outcome: ['complete', 'aborted'],
-      },
+      { role: ['leader', 'follower'], outcome: ['complete', 'aborted'] },
     ),
     crowds: histograms(
       'flight_crowd',
