@@ -1,12 +1,12 @@
 import type { Digest } from '../oci/digest.ts'
 import { OCTET_STREAM } from '../oci/media-type.ts'
-import { lengthOf, parseRange } from '../oci/range.ts'
+import { parseRange } from '../oci/range.ts'
 import { FOLLOWER_HEADER } from '../peers/credentials.ts'
 import { bounded, OVER, onAbort } from '../platform/abort.ts'
 import { type ByteSource, putBack, sourceResponse } from '../platform/byte-source.ts'
 import { type Clock, systemClock } from '../platform/clock.ts'
 import { type Arrival, ArrivalError } from '../store/arrival.ts'
-import type { ContentStore } from '../store/store.ts'
+import { type ContentStore, partOf } from '../store/store.ts'
 import { contentHead, rangeHeaderOf } from './answer.ts'
 import type { DoorMiddleware } from './door.ts'
 
@@ -93,8 +93,7 @@ export function fromArrival(followers: Followers): DoorMiddleware {
       return await next()
     }
     const descriptor = { mediaType: OCTET_STREAM, digest, size: arrival.size }
-    const { start, length } =
-      range === undefined ? { start: 0, length: arrival.size } : { start: range.start, length: lengthOf(range) }
+    const { start, length } = partOf(range, arrival.size)
     const body = bytesOf(arrival, start, length, place, followers)
     // Reading begins here, because only a reader has passing bytes kept for it: the others come when containerd has written them.
     let first: Uint8Array | undefined

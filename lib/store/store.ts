@@ -1,7 +1,7 @@
 import type { Descriptor, Digest } from '../oci/digest.ts'
 import type { Key } from '../oci/key.ts'
 import type { ContentTarget } from '../oci/path.ts'
-import type { ByteRange } from '../oci/range.ts'
+import { type ByteRange, lengthOf } from '../oci/range.ts'
 import type { TaggedReference } from '../oci/reference.ts'
 import type { ByteSource } from '../platform/byte-source.ts'
 import type { Arrival } from './arrival.ts'
@@ -54,11 +54,14 @@ export interface ContentStore {
 }
 
 /**
- * Checks that a range lies within content of `size` bytes, as {@link ContentStore.open} demands.
+ * Where the bytes of a range begin in content of `size` bytes, and how many they are; all of them without a range.
  *
- * @throws {RangeError} otherwise
+ * @throws {RangeError} unless the range lies within the content, as {@link ContentStore.open} demands
  */
-export function assertWithin({ start, end }: ByteRange, size: number): void {
-  if (Number.isSafeInteger(start) && Number.isSafeInteger(end) && 0 <= start && start <= end && end < size) return
-  throw new RangeError(`bytes ${start}-${end} are not within content of ${size} bytes`)
+export function partOf(range: ByteRange | undefined, size: number): { start: number; length: number } {
+  if (range === undefined) return { start: 0, length: size }
+  const { start, end } = range
+  const isWithin = Number.isSafeInteger(start) && Number.isSafeInteger(end) && 0 <= start && start <= end && end < size
+  if (!isWithin) throw new RangeError(`bytes ${start}-${end} are not within content of ${size} bytes`)
+  return { start, length: lengthOf(range) }
 }

@@ -4,7 +4,7 @@ import type { Content, Image } from '../../lib/oci/make-image.ts'
 import type { TaggedReference } from '../../lib/oci/reference.ts'
 import type { ByteSource } from '../../lib/platform/byte-source.ts'
 import { ContentFeed } from '../../lib/store/feed.ts'
-import { assertWithin, type ContentStore } from '../../lib/store/store.ts'
+import { type ContentStore, partOf } from '../../lib/store/store.ts'
 import { MemoryWriter } from './memory-arrival.ts'
 
 /** Bytes handed out at a time. */
@@ -83,9 +83,8 @@ export function createMemoryStore(): MemoryStore {
       signal.throwIfAborted()
       const bytes = held.get(digest)?.bytes
       if (bytes === undefined) return undefined
-      if (range !== undefined) assertWithin(range, bytes.length)
-      const part = range === undefined ? bytes : bytes.subarray(range.start, range.end + 1)
-      return sourceOf(part)
+      const { start, length } = partOf(range, bytes.length)
+      return sourceOf(bytes.subarray(start, start + length))
     },
     arriving: (digest) => writers.get(digest)?.arrival(),
     watch: (signal) => feed.watch(signal),

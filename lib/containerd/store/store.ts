@@ -6,14 +6,13 @@ import { digestKey } from '../../oci/key.ts'
 import { mayBeManifest, sniffManifest } from '../../oci/manifest.ts'
 import { MANIFEST_SIZE_LIMIT, OCTET_STREAM } from '../../oci/media-type.ts'
 import type { Policy } from '../../oci/policy.ts'
-import { lengthOf } from '../../oci/range.ts'
 import { formatReference } from '../../oci/reference.ts'
 import { orAborted } from '../../platform/abort.ts'
 import { BoundedMap } from '../../platform/bounded-map.ts'
 import { FileSource } from '../../platform/file-source.ts'
 import { exactSource } from '../../store/exact-source.ts'
 import { ContentFeed } from '../../store/feed.ts'
-import { assertWithin, type ContentStore } from '../../store/store.ts'
+import { type ContentStore, partOf } from '../../store/store.ts'
 import type { ContainerdClient } from '../client/client.ts'
 import type { ContentInfo } from '../client/content.ts'
 import { ContainerdError } from '../client/error.ts'
@@ -280,8 +279,7 @@ export function createContainerdStore(
     async open(digest, range, signal) {
       const info = await infoOf(digest, signal)
       if (info === undefined) return undefined
-      if (range !== undefined) assertWithin(range, info.size)
-      const [start, length] = range === undefined ? [0, info.size] : [range.start, lengthOf(range)]
+      const { start, length } = partOf(range, info.size)
       const path = files.find(digest, info.size)
       if (path !== undefined) return new FileSource({ path, start, length })
       const read = (signal: AbortSignal) => client.readContent(digest, { offset: start, size: length }, signal)

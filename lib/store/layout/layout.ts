@@ -7,13 +7,12 @@ import type { Descriptor, Digest } from '../../oci/digest.ts'
 import { digestKey, type Key, tagKey } from '../../oci/key.ts'
 import { MANIFEST_SIZE_LIMIT } from '../../oci/media-type.ts'
 import type { Policy } from '../../oci/policy.ts'
-import { lengthOf } from '../../oci/range.ts'
 import { bounded, orAborted } from '../../platform/abort.ts'
 import { FileSource } from '../../platform/file-source.ts'
 import { createDirectoryWatcher } from '../directory-watcher.ts'
 import { ContentFeed } from '../feed.ts'
 import { unlessMissing } from '../missing.ts'
-import { assertWithin, type ContentStore } from '../store.ts'
+import { type ContentStore, partOf } from '../store.ts'
 import { walkHeld } from '../walk.ts'
 import { admittedEntries, type LayoutEntry, locateBlob, namesIn, readFileUpTo, readLayout } from './index.ts'
 
@@ -216,11 +215,7 @@ export async function openLayoutStore(dir: string, options: LayoutOptions): Prom
     },
     async open(digest, range, signal) {
       const found = await find(digest, signal)
-      if (found === undefined) return undefined
-      const { size } = found.descriptor
-      if (range === undefined) return new FileSource({ path: found.path, start: 0, length: size })
-      assertWithin(range, size)
-      return new FileSource({ path: found.path, start: range.start, length: lengthOf(range) })
+      return found && new FileSource({ path: found.path, ...partOf(range, found.descriptor.size) })
     },
     // Content that is being written is in no index yet, so the store cannot tell whether the policy admits it.
     arriving: () => undefined,
