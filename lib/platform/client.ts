@@ -13,9 +13,9 @@ export interface Wire {
 }
 
 /**
- * Milliseconds in which a client must take a chunk. A client may pause for long while its disk is slow, but containerd cancels
- * a pull without progress after 5 minutes (1.7's `image_pull_progress_timeout`), so after twice that time it is no pull any
- * more.
+ * Milliseconds in which a client must take a chunk, or a head without a body. A client may pause for long while its disk is
+ * slow, but containerd cancels a pull without progress after 5 minutes (1.7's `image_pull_progress_timeout`), so after twice
+ * that time it is no pull any more.
  */
 const WRITE_TIMEOUT = 10 * 60 * 1000
 /** Bytes that go out together: one TLS record. */
@@ -47,7 +47,7 @@ export class Client {
   #wake: (() => void) | undefined
   #cancelTimer: (() => void) | undefined
 
-  /** @param writeTimeout milliseconds in which the client must take a chunk, or its connection is ended */
+  /** @param writeTimeout milliseconds in which the client must take a chunk or a head, or its connection is ended */
   constructor(wire: Wire, method: string, keepAlive: boolean, writeTimeout = WRITE_TIMEOUT, clock = systemClock) {
     this.#wire = wire
     this.method = method
@@ -85,17 +85,17 @@ export class Client {
     if (!this.gone) this.sent += chunk.length
   }
 
-  /** Ends the response, which is complete. */
-  end(): void {
+  /** Ends the response, which is complete, when the client has taken its head. */
+  async end(): Promise<void> {
+    if (this.#head.length > 0) await this.write(Buffer.alloc(0))
     this.#cancelTimer?.()
-    if (this.#head.length === 0) this.#done.resolve()
-    else this.#write(Buffer.alloc(0), this.#done.resolve)
+    this.#done.resolve()
   }
 
   /** Ends the connection with FIN after everything that was written, be it only the head. */
-  cut(): void {
+  cut(): Promise<void> {
     this.keepAlive = false
-    this.end()
+    return this.end()
   }
 
   /** Call this when the connection has ended. */

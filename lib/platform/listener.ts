@@ -55,7 +55,7 @@ export interface ListenOptions {
   readonly newcomers?: NewcomerBounds | undefined
   /** How many connections may be open; one more ends the oldest idle one. */
   readonly maxConnections?: number
-  /** Milliseconds within which a client must take a chunk of a body, of at most 256 KiB, or its connection is ended. */
+  /** Milliseconds within which a client must take a head or a chunk of at most 256 KiB, or its connection is ended. */
   readonly writeTimeout?: number
   /** Called for every failure that the response cannot tell in full: a handler that threw, a body that broke off. */
   readonly onError: (error: unknown, request: { readonly method: string; readonly url: string }) => void

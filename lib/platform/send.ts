@@ -18,7 +18,7 @@ export async function respond(
     await send(await answer(), client)
   } catch (error) {
     onError(error)
-    if (client.headSent) return client.cut()
+    if (client.headSent) return await client.cut()
     // If this fails too, the client has lost its connection, and nothing more can be sent.
     await send(serverAnswer(500, 'internal error; the log of this mirror has the cause\n'), client).catch(onError)
   }
@@ -33,31 +33,29 @@ export async function respond(
  *
  * A body that is not read to its end is cancelled, at once when the client leaves, even while the source is silent.
  *
- * @throws {BodyError} if the body broke off or the client does not take it; the connection is already ending then. A client
- *   that leaves is no error.
+ * @throws {BodyError} if the body broke off or the client does not take the response; the connection is already ending then. A
+ *   client that leaves is no error.
  */
 async function send(response: Response, client: Client): Promise<void> {
   const source = byteSourceOf(response)
   if (client.method === 'HEAD' || source === undefined) {
     await source?.cancel()
     client.writeHead(response.status, response.headers)
-    client.end()
-    return
-  }
-  if (source === NO_BODY) {
+    await client.end()
+  } else if (source === NO_BODY) {
     client.writeHead(response.status, response.headers)
-    client.cut()
-    return
-  }
-  // Nobody is left who could be told that cancelling the source failed.
-  const abandon = () => source.cancel().catch(() => undefined)
-  using _ = onAbort(client.signal, abandon)
-  try {
-    await sendBody(response, source, client)
-  } catch (error) {
-    if (!client.gone) throw error
-  } finally {
-    await abandon()
+    await client.cut()
+  } else {
+    // Nobody is left who could be told that cancelling the source failed.
+    const abandon = () => source.cancel().catch(() => undefined)
+    using _ = onAbort(client.signal, abandon)
+    try {
+      await sendBody(response, source, client)
+    } catch (error) {
+      if (!client.gone) throw error
+    } finally {
+      await abandon()
+    }
   }
   if (client.stalled !== undefined) throw new BodyError(client.stalled)
 }
@@ -79,8 +77,8 @@ async function sendBody(response: Response, source: ByteSource, client: Client):
     if (declared !== null && client.sent < length && !client.gone) throw new Error('the source ended')
   } catch (cause) {
     if (client.gone) return
-    client.cut()
+    await client.cut()
     throw new BodyError(`the body broke off after ${client.sent} of ${declared ?? 'unknown'} bytes`, { cause })
   }
-  client.end()
+  await client.end()
 }

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type ByteSource, sourceResponse } from '../../../lib/platform/byte-source.ts'
+import { type ByteSource, NO_BODY, sourceResponse } from '../../../lib/platform/byte-source.ts'
 import { Client, type Wire } from '../../../lib/platform/client.ts'
 import { listen } from '../../../lib/platform/listen.ts'
 import type { Handler, ListenOptions } from '../../../lib/platform/listener.ts'
 import { BodyError, respond } from '../../../lib/platform/send.ts'
+import { sourceOf } from '../../doubles/byte-source.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
 import { parseResponse, type RawClient, requestText, withRawClient } from '../../fixtures/http.ts'
 import { waitFor, within } from '../../fixtures/wait.ts'
@@ -138,6 +139,25 @@ test('send keeps a client that takes something now and then', async () => {
   assert.deepEqual(failures, ['BodyError: the client took nothing within 1000 ms'])
   assert.equal(clock.pending, 0)
 })
+
+for (const [what, method, response] of [
+  ['HEAD', 'HEAD', () => new Response('hello', { headers: { 'content-length': '5' } })],
+  ['no body', 'GET', () => new Response(null, { status: 204 })],
+  ['an empty body', 'GET', () => sourceResponse(sourceOf([]), { headers: { 'content-length': '0' } })],
+  ['only a head', 'GET', () => sourceResponse(NO_BODY, { headers: { 'content-length': '5' } })],
+] as const) {
+  test(`send ends the connection of a client that does not take its head in time (${what})`, async () => {
+    const clock = new ManualClock()
+    const wire: Wire = { write: () => undefined, end: () => undefined, close: () => client.left() }
+    const client = new Client(wire, method, true, 1_000, clock)
+    const failures: string[] = []
+    const answered = respond(response, client, (error) => void failures.push(String(error)))
+    await clock.pass(1_000)
+    await within('the end of the answer', Promise.all([answered, client.ended]))
+    assert.deepEqual(failures, ['BodyError: the client took nothing within 1000 ms'])
+    assert.equal(clock.pending, 0)
+  })
+}
 
 test('send reports how many bytes of a body it has sent, even if the client leaves', async () => {
   for (const leaves of [false, true]) {
