@@ -10,19 +10,20 @@ const MOST_LATE = 2 * PARTS
  * A clock that counts only time in which this process could work. If a process had no processor or too much to do, its timers
  * fire before it reads bytes that have arrived meanwhile, and peers that answered in time would look late. So this clock waits
  * in parts, between which the process reads everything that has come, and ignores a part that took more than twice as long as
- * it should.
+ * it should, or as the shortest part.
  */
 export const patientClock: Clock = {
   now: () => performance.now(),
   after(ms, run) {
     const parts = Math.min(Math.max(Math.floor(ms / LEAST_PART), 1), PARTS)
-    const part = Math.ceil(ms / parts)
+    const part = Math.max(Math.ceil(ms / parts), 0)
+    const longest = 2 * Math.max(part, LEAST_PART)
     let left = parts
     let late = 0
     const wait = () => {
       const since = performance.now()
       return setTimeout(() => {
-        const isLate = performance.now() - since > 2 * part && late++ < MOST_LATE
+        const isLate = performance.now() - since > longest && late++ < MOST_LATE
         if (!isLate) left--
         if (left === 0) run()
         else timer = wait()

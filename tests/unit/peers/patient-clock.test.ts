@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import process from 'node:process'
 import { test } from 'node:test'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { patientClock } from '../../../lib/peers/patient-clock.ts'
@@ -23,6 +24,21 @@ test('patientClock calls back once, and not before the time', async () => {
   assert.ok((calls[0] ?? 0) >= 99, `${calls[0]} ms`)
   await passed(100)
   assert.equal(calls.length, 1)
+})
+
+test('patientClock calls back at the next turn if the time has come or is past', async () => {
+  const warnings: Error[] = []
+  const note = (warning: Error) => void warnings.push(warning)
+  process.on('warning', note)
+  for (const ms of [0, -5]) {
+    let calls = 0
+    patientClock.after(ms, () => calls++)
+    // Some more turns, because the process may stand still for a moment.
+    for (let turn = 0; turn < 8; turn++) await setTimeout(1)
+    assert.equal(calls, 1, `after ${ms} ms`)
+  }
+  process.off('warning', note)
+  assert.deepEqual(warnings, [])
 })
 
 test('patientClock does not call back what was taken back, at whatever time', async () => {
