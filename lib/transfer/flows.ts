@@ -51,7 +51,8 @@ export class Flows {
     signal: AbortSignal,
   ): Promise<T | undefined> {
     for (const entry of this.#entries) {
-      if (entry.digest !== digest || entry.start > start) continue
+      // It may have been given up while this request waited for the one before it.
+      if (entry.digest !== digest || entry.start > start || entry.stop.signal.aborted) continue
       const joined = await this.#wait(entry, (open) => ({ value: use(open, true) }), signal)
       if (joined === undefined) return undefined
       if (joined.value !== undefined) return joined.value

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { unlessAborted } from '../../../lib/platform/abort.ts'
 import { createFlow } from '../../../lib/transfer/flow.ts'
 import { Flows, type OpenFlow } from '../../../lib/transfer/flows.ts'
 import { cut, sourceOf } from '../../doubles/byte-source.ts'
@@ -87,4 +88,19 @@ test('Flows begins another flow for a request that does not fit the existing one
   )
   assert.equal(await other, undefined)
   assert.deepEqual(await read(reader), Buffer.from(bytes))
+})
+
+test('Flows passes by a flow that was given up while a request waited for another one', async () => {
+  const { flows, begun, join } = make()
+  const first = join(never, 10)
+  const leaving = new AbortController()
+  const given = (signal: AbortSignal) => unlessAborted(new Promise<undefined>(() => undefined), signal)
+  const left = flows.join(digest, 5, () => 'joined', given, leaving.signal)
+  const use = (_: OpenFlow, isJoined: boolean) => (isJoined ? undefined : 'alone')
+  const last = flows.join(digest, 20, use, async () => ({ size }), never)
+  leaving.abort(new Error('left'))
+  await assert.rejects(left, /left/)
+  begun[0]?.open()
+  assert.equal(await within('a flow of its own', last), 'alone')
+  await (await first)?.cancel()
 })
