@@ -3,10 +3,13 @@ import { X509Certificate } from 'node:crypto'
 import { request as httpsRequest } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import { createServer, type TlsOptions } from 'node:tls'
 import fc from 'fast-check'
 import { PeerClient } from '../../../lib/peers/client.ts'
+import { PeerError } from '../../../lib/peers/error.ts'
 import { createTlsIdentity } from '../../../lib/peers/tls.ts'
+import { type ByteSource, sourceResponse } from '../../../lib/platform/byte-source.ts'
 import { listen } from '../../../lib/platform/listen.ts'
 import type { MutualTls } from '../../../lib/platform/listener.ts'
 import { runtimeName } from '../../../lib/platform/runtime.ts'
@@ -230,6 +233,41 @@ test('PeerClient with TLS resumes the session of a connection that has ended, wh
   } finally {
     client.close()
     server.close()
+  }
+})
+
+test('PeerClient with TLS sees the end of a body that breaks off, however much of it waits to be read', async () => {
+  for (const length of [10_000, 300_000, 900_000, 2_000_000]) {
+    let left = length
+    const source: ByteSource = {
+      async next() {
+        if (left === 0) throw new Error('no more')
+        const chunk = new Uint8Array(Math.min(left, 100_000))
+        left -= chunk.length
+        return chunk
+      },
+      cancel: async () => undefined,
+    }
+    const answer = () => sourceResponse(source, { headers: { 'content-length': '3000000' } })
+    const listener = await listen(answer, { host: '127.0.0.1', port: 0, tls: ours, onError: () => undefined })
+    const client = new PeerClient({ tls: another, headTimeout: 5_000 })
+    try {
+      const peer = { host: '127.0.0.1', port: listener.port }
+      const { body } = await client.call(peer, { method: 'GET', path: '/', headers: {} }, never)
+      let got = 0
+      const all = async () => {
+        for (let chunk = await body.next(); chunk !== undefined; chunk = await body.next()) {
+          got += chunk.length
+          // Meanwhile more comes than the client takes at once.
+          await setImmediate()
+        }
+      }
+      await assert.rejects(within('the end', all()), PeerError)
+      assert.equal(got, length)
+    } finally {
+      client.close()
+      await within('the end of the listener', listener.close(AbortSignal.abort()))
+    }
   }
 })
 
