@@ -62,8 +62,11 @@ const INDULGENCE = 6
  */
 const MOST_HEARD = 60_000
 const MAX_LOST = 2_000
-/** Milliseconds in which a node counts as started again once at most: all that it keeps is sent to it again. */
-const RESTART_INTERVAL = 300_000
+/**
+ * Milliseconds in which a node counts as started again once at most: all that it keeps is sent to it again. It must have that
+ * before it says that it has all records (see known.ts).
+ */
+const RESTART_INTERVAL = 30_000
 
 interface Lost {
   readonly node: DhtNode
