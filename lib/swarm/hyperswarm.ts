@@ -105,6 +105,8 @@ export async function openNode(
     if (command === PEER_HANDSHAKE) return isDirect && next(request)
     const isWhole = (topic: Uint8Array) => listeners?.isWhole(topic) === true
     if (command !== QUESTION) return answerFrom(records, keyPair.publicKey, request, isWhole)
+    // A question has the id of its sender's address, unless somebody has recorded it and sends it from another address.
+    if (from.id === null) return false
     const answer = value && listeners?.asked(value, from)
     if (answer) request.reply(answer, { token: false, closerNodes: false })
     return true

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
+import { QUESTION } from '../../lib/swarm/dht/rpc.ts'
 import { withMembers } from '../fixtures/members.ts'
 import { waitFor } from '../fixtures/wait.ts'
-import { Attacker, request, sealing } from './datagrams.ts'
+import { Attacker, idAt, request, sealing, withAttackers } from './datagrams.ts'
 
 /** A command of hyperdht, which every node answers with a token and with what it knows. */
 const LOOKUP = 3
@@ -34,5 +35,25 @@ test('a recorded request is answered once, wherever it is sent from, and not at 
     } finally {
       await Promise.all([owner.close(), thief.close()])
     }
+  })
+})
+
+test('a question that was recorded on its way to another node is not taken for one of whoever sends it', async () => {
+  await withMembers(async (start) => {
+    const member = await start([])
+    const asked: string[] = []
+    member.router.members.answer((question, { port }) => {
+      asked.push(`${port}: ${Buffer.from(question)}`)
+      return question
+    })
+    await withAttackers(2, async (owner, thief) => {
+      const id = idAt(owner.address)
+      const send = (from: Attacker, text: string) =>
+        from.send(sealing()(request(QUESTION, randomBytes(32), Buffer.from(text), { id })), member.port)
+      await send(thief, 'recorded')
+      await send(owner, 'sent')
+      await waitFor('its owner is heard', () => asked.length > 0 && owner.received > 0)
+      assert.deepEqual(asked, [`${owner.address.port}: sent`])
+    })
   })
 })
