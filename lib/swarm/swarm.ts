@@ -14,12 +14,13 @@ import { type NodeDependencies, type NodeOptions, openNode } from './hyperswarm.
 import { createFinder } from './lookup/finder.ts'
 import { createOwnRecords } from './lookup/known.ts'
 import { type BootstrapEntry, type BootstrapOptions, createBootstrap, type ResolveName } from './members/bootstrap.ts'
-import { createConnector, type FoundMember } from './members/connector.ts'
+import { createConnector } from './members/connector.ts'
 import { createDhtMembers } from './members/dht-members.ts'
 import { createDiscovery } from './members/discovery.ts'
 import { createMembership, type Liveness, type MembershipOptions } from './members/membership.ts'
 import { createSeenAddress } from './members/seen-address.ts'
 import { registerSwarmMetrics, type SwarmFigures } from './metrics.ts'
+import type { NodeAddress } from './node.ts'
 import type { NodeFiles } from './node-files.ts'
 import { topicOf } from './topic.ts'
 
@@ -96,8 +97,12 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     {
       log,
       members: () => membership.members,
-      find: unconnected,
-      join: ({ id, host, port }) => node.connections.joinPeer(b4a.from(id, 'hex'), { host, port }),
+      unconnected,
+      identify: async (member) => {
+        const publicKey = await dht.identify(dht.nodeAt(member))
+        return publicKey && b4a.toString(publicKey, 'hex')
+      },
+      join: (id, { host, port }) => node.connections.joinPeer(b4a.from(id, 'hex'), { host, port }),
       leave: (id) => node.connections.leavePeer(b4a.from(id, 'hex')),
     },
     options.searchInterval,
@@ -145,13 +150,8 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
   }
 
   /** Members to which this node has no connection, in random order. */
-  async function* unconnected(): AsyncIterable<FoundMember> {
-    for (const node of shuffled(others())) {
-      if (node.strikes > 0 || membership.isConnectedTo(node)) continue
-      const publicKey = await dht.identify(node)
-      const { host, port } = node
-      if (publicKey !== undefined) yield { id: b4a.toString(publicKey, 'hex'), host, port }
-    }
+  function* unconnected(): Iterable<NodeAddress> {
+    for (const node of shuffled(others())) if (node.strikes === 0 && !membership.isConnectedTo(node)) yield node
   }
 
   function figures(): SwarmFigures {

@@ -124,7 +124,7 @@ export function createDhtClient(rpc: DhtRpc, map: NetworkMap, clock: Clock = sys
     change,
 
     /** The public key of a node's Hyperswarm connections; `undefined` if it does not answer in time. */
-    identify(node: KnownNode): Promise<Uint8Array | undefined> {
+    identify(node: DhtNode): Promise<Uint8Array | undefined> {
       return request(node, (timeout) => rpc.identify(node, timeout))
     },
   }

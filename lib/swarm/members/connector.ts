@@ -1,21 +1,18 @@
 import type { Logger } from '../../observe/log.ts'
-import { bounded } from '../../platform/abort.ts'
+import { bounded, orAborted } from '../../platform/abort.ts'
 import { type Clock, systemClock } from '../../platform/clock.ts'
 import type { NodeAddress } from '../node.ts'
-
-/** Another member: its address, and its public key in hex. */
-export interface FoundMember extends NodeAddress {
-  readonly id: string
-}
 
 export interface ConnectorDependencies {
   readonly log: Logger
   /** The connected members, by their public keys in hex. */
   members(): ReadonlySet<string>
-  /** Finds other members. */
-  find(signal: AbortSignal): AsyncIterable<FoundMember>
-  /** Connects to a member, and keeps trying for a while. */
-  join(member: FoundMember): void
+  /** Other members, to which this node has no connection. */
+  unconnected(): Iterable<NodeAddress>
+  /** The public key of a member in hex; `undefined` if it does not answer. */
+  identify(member: NodeAddress): Promise<string | undefined>
+  /** Connects to the member with that key, and keeps trying for a while. */
+  join(id: string, address: NodeAddress): void
   /** Stops trying. */
   leave(id: string): void
   readonly clock?: Clock
@@ -33,7 +30,7 @@ const FIND_TIMEOUT = 5_000
 
 /** Keeps this node connected to some of the members that it knows. */
 export function createConnector(
-  { log, members, find, join, leave, clock = systemClock }: ConnectorDependencies,
+  { log, members, unconnected, identify, join, leave, clock = systemClock }: ConnectorDependencies,
   interval = INTERVAL,
 ) {
   /** The members that this node tries to connect to. */
@@ -60,15 +57,18 @@ export function createConnector(
     }
     if (connected.size >= TARGET) return
     const wanted = new Set([...connected, ...joined])
-    await bounded(FIND_TIMEOUT, stop.signal, async (signal) => {
-      for await (const member of find(signal)) {
-        if (signal.aborted || wanted.size >= TARGET) break
-        if (wanted.has(member.id)) continue
-        wanted.add(member.id)
-        joined.add(member.id)
-        join(member)
+    const find = async (signal: AbortSignal) => {
+      for (const member of unconnected()) {
+        if (wanted.size >= TARGET) break
+        const id = await orAborted(identify(member), signal)
+        if (signal.aborted) break
+        if (id === undefined || wanted.has(id)) continue
+        wanted.add(id)
+        joined.add(id)
+        join(id, member)
       }
-    })
+    }
+    await bounded(FIND_TIMEOUT, stop.signal, find, clock)
   }
 
   function start(): void {

@@ -4,7 +4,10 @@ import { silentLogger } from '../../../../lib/observe/log.ts'
 import { createConnector } from '../../../../lib/swarm/members/connector.ts'
 import { ManualClock } from '../../../doubles/manual-clock.ts'
 
-/** A connector whose network is a list of ids. A member that is joined is connected at once, unless it is dead. */
+/**
+ * A connector whose network is a list of ids, of which `?` does not say its own. A member that is joined is connected at once,
+ * unless it is dead.
+ */
 function connecting(
   others: readonly string[],
   dead: readonly string[] = [],
@@ -19,11 +22,12 @@ function connecting(
       log: silentLogger,
       clock,
       members: () => members,
-      async *find() {
+      unconnected() {
         searches++
-        for (const id of others) yield { id, host: '10.0.0.1', port: 5001 }
+        return others.map((_, port) => ({ host: '10.0.0.1', port }))
       },
-      join: ({ id }) => {
+      identify: async ({ port }) => (others[port] === '?' ? await new Promise(() => undefined) : others[port]),
+      join: (id) => {
         if (!dead.includes(id)) members.add(id)
       },
       leave: (id) => left.push(id),
@@ -63,6 +67,17 @@ test('Connector gives up on a member that cannot be reached, and tries it again 
   assert.equal(searches(), 2)
   connector.close()
   assert.deepEqual(left, ['b', 'a', 'b'])
+})
+
+test('Connector ends a search when a member does not say who it is, and begins another one', async () => {
+  const { clock, connector, members, searches } = connecting(['a', '?', 'b'])
+  connector.start()
+  await clock.pass(4_900)
+  assert.equal(searches(), 1)
+  await clock.pass(300)
+  assert.equal(searches(), 2)
+  assert.deepEqual([...members], ['a'])
+  connector.close()
 })
 
 test('Connector searches less and less often while nothing changes, and soon when something does', async () => {
