@@ -137,8 +137,9 @@ export async function openNode(
   })
   return {
     rpc,
-    publicKey: keyPair.publicKey,
-    /** Connections to other members, by their public keys. */
+    /** Its public key in hex. */
+    id: b4a.toString(keyPair.publicKey, 'hex'),
+    /** Connections to other members, by their public keys in hex. */
     connections: {
       hear: (listener: (connection: SwarmConnection) => void) => swarm.on('connection', listener),
       async listen(): Promise<void> {
@@ -147,14 +148,14 @@ export async function openNode(
         // s. Nobody asks those nodes.
         await swarm.server._announcer?.stop()
       },
-      /** Connects to the member with that key at that address, and reconnects until `leavePeer`. */
-      joinPeer(publicKey: Uint8Array, address: NodeAddress): void {
-        addresses.set(b4a.toString(publicKey, 'hex'), address)
-        swarm.joinPeer(publicKey)
+      /** Connects to the member with that key at that address, and reconnects until `leave`. */
+      join(id: string, { host, port }: NodeAddress): void {
+        addresses.set(id, { host, port })
+        swarm.joinPeer(b4a.from(id, 'hex'))
       },
-      leavePeer(publicKey: Uint8Array): void {
-        addresses.delete(b4a.toString(publicKey, 'hex'))
-        swarm.leavePeer(publicKey)
+      leave(id: string): void {
+        addresses.delete(id)
+        swarm.leavePeer(b4a.from(id, 'hex'))
       },
     },
     /** The records that this node stores for others. */

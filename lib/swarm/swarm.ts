@@ -1,4 +1,3 @@
-import b4a from 'b4a'
 import type { Metrics } from '../observe/metrics.ts'
 import { Readiness } from '../observe/readiness.ts'
 import type { Key } from '../oci/key.ts'
@@ -98,12 +97,9 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
       log,
       members: () => membership.members,
       unconnected,
-      identify: async (member) => {
-        const publicKey = await dht.identify(dht.nodeAt(member))
-        return publicKey && b4a.toString(publicKey, 'hex')
-      },
-      join: (id, { host, port }) => node.connections.joinPeer(b4a.from(id, 'hex'), { host, port }),
-      leave: (id) => node.connections.leavePeer(b4a.from(id, 'hex')),
+      identify: dht.identify,
+      join: node.connections.join,
+      leave: node.connections.leave,
     },
     options.searchInterval,
   )
@@ -175,8 +171,7 @@ export async function joinSwarm(dependencies: SwarmDependencies, options: SwarmO
     const neighbours = map.others
     isAlone = neighbours === 0
     const { host, port } = map.self
-    const id = b4a.toString(node.publicKey, 'hex')
-    log.info('swarm joined', { id, host, port, neighbours, alone: isAlone })
+    log.info('swarm joined', { id: node.id, host, port, neighbours, alone: isAlone })
     waiting.over()
     joined.resolve()
     node.connections.listen().then(

@@ -1,4 +1,6 @@
+import b4a from 'b4a'
 import { type Clock, systemClock } from '../../platform/clock.ts'
+import type { NodeAddress } from '../node.ts'
 import type { KnownNode, NetworkMap } from './network-map.ts'
 import type { DhtNode, DhtReply, DhtRpc, Refused, Topics } from './rpc.ts'
 
@@ -123,9 +125,10 @@ export function createDhtClient(rpc: DhtRpc, map: NetworkMap, clock: Clock = sys
     ask,
     change,
 
-    /** The public key of a node's Hyperswarm connections; `undefined` if it does not answer in time. */
-    identify(node: DhtNode): Promise<Uint8Array | undefined> {
-      return request(node, (timeout) => rpc.identify(node, timeout))
+    /** The public key of a node's Hyperswarm connections in hex; `undefined` if it does not answer in time. */
+    async identify(address: NodeAddress): Promise<string | undefined> {
+      const publicKey = await request(rpc.nodeAt(address), (timeout) => rpc.identify(address, timeout))
+      return publicKey && b4a.toString(publicKey, 'hex')
     },
   }
 }
