@@ -17,7 +17,8 @@ export interface OwnRecordsDependencies {
 
 /**
  * How many rounds of questions to all nodes a node must live through before it can assume that all others have sent it their
- * records. After its restart, others notice with their next question that it has forgotten them.
+ * records. After its restart, others notice with their next question that it has forgotten them. A node that was alone is new
+ * to all others.
  */
 const ROUNDS = 6
 
@@ -33,13 +34,17 @@ export function createOwnRecords(
   replicas: number,
 ) {
   const count = Math.ceil(replicas / 2)
-  const startedAt = clock.now()
+  /** When the node was started, or found the first other one after it had been alone. */
+  let since = clock.now()
+  map.on('joined', () => {
+    if (map.others === 1) since = clock.now()
+  })
   const recordsOf = (topic: Uint8Array, most?: number) => records.get(topic, most).map(fromCompact)
 
   function isWhole(topic: Uint8Array): boolean {
     const round = Math.max(INTERVAL, (map.others * 1_000) / RATE)
     // Records for which it has no room are on other nodes.
-    if (clock.now() - startedAt < ROUNDS * round || records.isFull(topic)) return false
+    if (clock.now() - since < ROUNDS * round || records.isFull(topic)) return false
     const closest = map.closest(topic, count)
     const farthest = closest.at(-1)
     const isFew = farthest === undefined || closest.length < count

@@ -48,6 +48,18 @@ test('OwnRecords are complete after a minute, on the closer half of the nodes th
   }
 })
 
+test('OwnRecords are complete a minute after a node that was alone has found the others', async () => {
+  const { clock, map, own, topic } = keeping(20)
+  const others = [...map.nodes()].filter((node) => node.port !== map.self.port)
+  for (const node of others) map.lose(node, clock.now())
+  await clock.pass(5 * MINUTE)
+  assert.equal(own.isWhole(topic), true, 'it is alone')
+  for (const node of others) map.answered(node, clock.now())
+  assert.equal(own.isWhole(topic), false, 'others have not sent their records yet')
+  await clock.pass(MINUTE)
+  assert.equal(own.isWhole(topic), true)
+})
+
 test('OwnRecords take longer to be complete in a swarm so large that nodes hear of a restart late', async () => {
   const { clock, own, topic } = keeping(600)
   await clock.pass(2 * MINUTE)
