@@ -128,7 +128,7 @@ async function start(settings: Settings, log: Logger, program: string, parts: As
   const swarm = { files, liveness: known, readiness, metrics, log }
   const { peer, router, self } = await openPeerPort(settings, { peerDoorAt, tls, swarm, swarmKeys }, parts)
   const isNamed = settings['advertise-host'] !== undefined || settings['peer-listen'].host !== '0.0.0.0'
-  keep(watchOwnAddress(self.host, isNamed, { readiness, onChanged: failed.resolve }))
+  keep(watchOwnAddress(self.host, isNamed, { readiness, log, onChanged: failed.resolve }))
 
   // Pages of other nodes ask who this node is. `held` is set below, before the swarm is joined.
   const introduce = introducer(() => ({ ...SELF, held: held.size, transfers: peer.running }))

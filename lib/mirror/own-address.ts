@@ -1,4 +1,5 @@
 import { networkInterfaces } from 'node:os'
+import type { Logger } from '../observe/log.ts'
 import type { Readiness } from '../observe/readiness.ts'
 import { type Clock, systemClock } from '../platform/clock.ts'
 
@@ -17,6 +18,7 @@ export function ipv4Addresses(interfaces = networkInterfaces) {
 
 export interface OwnAddressDependencies {
   readonly readiness: Readiness
+  readonly log: Logger
   /** Called if the interface has another address instead, and the person who started the mirror has not named the old one. */
   readonly onChanged: (error: Error) => void
   readonly interfaces?: typeof networkInterfaces
@@ -33,14 +35,24 @@ export interface OwnAddressDependencies {
 export function watchOwnAddress(
   host: string,
   isNamed: boolean,
-  { readiness, onChanged, interfaces = networkInterfaces, clock = systemClock }: OwnAddressDependencies,
+  { readiness, log, onChanged, interfaces = networkInterfaces, clock = systemClock }: OwnAddressDependencies,
 ) {
   const lost = readiness.wait()
   const own = ipv4Addresses(interfaces).find(({ address }) => address === host)
   // Behind NAT, and in a pod with a network of its own, the address belongs to another machine or network.
   if (own === undefined) return { close: () => undefined }
   const { name } = own
-  let cancel = clock.after(INTERVAL, look)
+  let cancel = clock.after(INTERVAL, watch)
+
+  function watch(): void {
+    try {
+      look()
+    } catch (error) {
+      // Such as when the system has no file descriptor left.
+      log.error('the addresses of this machine cannot be read', { error })
+    }
+    cancel = clock.after(INTERVAL, watch)
+  }
 
   function look(): void {
     const all = ipv4Addresses(interfaces)
@@ -51,7 +63,6 @@ export function watchOwnAddress(
     if (!isThere && other !== undefined && !isNamed) {
       onChanged(new Error(`the address of ${name} has changed from ${host} to ${other}: this mirror must start again`))
     }
-    cancel = clock.after(INTERVAL, look)
   }
 
   return { close: (): void => cancel() }

@@ -4,23 +4,30 @@ import { test } from 'node:test'
 import { watchOwnAddress } from '../../../lib/mirror/own-address.ts'
 import { Readiness } from '../../../lib/observe/readiness.ts'
 import { ManualClock } from '../../doubles/manual-clock.ts'
+import { createLogRecorder } from '../../fixtures/log.ts'
 
 const LOST = 'this machine no longer has the address 10.0.0.5, at which other nodes reach it'
 const LOOK = 10_000
 
 /** A machine whose interfaces have these addresses, and a watch there for 10.0.0.5. */
 function machine(has: Record<string, string[]>, isNamed = false) {
-  const scene = { has, clock: new ManualClock(), readiness: new Readiness(), errors: [] as string[] }
-  const interfaces = () =>
-    Object.fromEntries(
+  const recorder = createLogRecorder()
+  const scene = {
+    ...{ has, isExhausted: false, clock: new ManualClock(), readiness: new Readiness() },
+    ...{ errors: [] as string[], lines: recorder.lines },
+  }
+  const interfaces = () => {
+    if (scene.isExhausted) throw new Error('uv_interface_addresses returned EMFILE')
+    return Object.fromEntries(
       Object.entries(scene.has).map(([name, addresses]) => [
         name,
         addresses.map((address) => ({ family: 'IPv4', address, internal: false }) as NetworkInterfaceInfo),
       ]),
     )
+  }
   const { clock, readiness } = scene
   const onChanged = ({ message }: Error) => void scene.errors.push(message)
-  const watch = watchOwnAddress('10.0.0.5', isNamed, { readiness, onChanged, interfaces, clock })
+  const watch = watchOwnAddress('10.0.0.5', isNamed, { readiness, log: recorder.log, onChanged, interfaces, clock })
   return { ...scene, scene, watch }
 }
 
@@ -48,6 +55,21 @@ test('own address: a mirror ends if its interface has another one, unless a sett
     assert.deepEqual(errors, ends)
     assert.deepEqual(readiness.reasons, [LOST])
   }
+})
+
+test('own address: a mirror outlives a system that cannot tell its addresses for a while', async () => {
+  const { scene, clock, readiness, lines } = machine({ eth0: ['10.0.0.5'] })
+  scene.isExhausted = true
+  await clock.pass(LOOK)
+  assert.deepEqual(readiness.reasons, [])
+  assert.deepEqual(
+    lines.map(({ level, event }) => [level, event]),
+    [['error', 'the addresses of this machine cannot be read']],
+  )
+  scene.isExhausted = false
+  scene.has = { eth0: [] }
+  await clock.pass(LOOK)
+  assert.deepEqual(readiness.reasons, [LOST])
 })
 
 test('own address: one that the machine never had is not watched, and a closed watch looks no more', async () => {
