@@ -229,21 +229,28 @@ export function watchDoors(
   const closing = new AbortController()
   const { signal } = closing
   const told = readiness.wait('the bootstrap addresses have not been asked yet')
-  const watching = watch().catch((error) => {
-    if (signal.aborted) return
-    told.over()
-    log.error('stopped asking bootstrap addresses', { error })
-  })
+  const watching = watch()
 
   async function watch(): Promise<void> {
-    for (;;) {
-      const [asked] = await Promise.all([doors.ask(signal), unlessAborted(joined, signal)])
-      const problems = problemsOf(asked)
-      do {
-        told.tell(sayingOf(problems, isAlone()))
-        await delay(interval, undefined, { signal })
-      } while (problems.isAccepted && !isAlone())
+    while (!signal.aborted) {
+      try {
+        await round()
+      } catch (error) {
+        if (signal.aborted) return
+        log.error('bootstrap addresses cannot be asked', { error })
+        await delay(interval, undefined, { signal }).catch(() => undefined)
+      }
     }
+  }
+
+  /** Asks, and says what the answers mean until it is time to ask again. */
+  async function round(): Promise<void> {
+    const [asked] = await Promise.all([doors.ask(signal), unlessAborted(joined, signal)])
+    const problems = problemsOf(asked)
+    do {
+      told.tell(sayingOf(problems, isAlone()))
+      await delay(interval, undefined, { signal })
+    } while (problems.isAccepted && !isAlone())
   }
 
   return {

@@ -91,6 +91,25 @@ test('DoorWatch asks nobody any more once it is accepted and knows others, and a
     await waitFor('it asks again', () => scene.asked > 2)
   }))
 
+test('DoorWatch asks again after the doors could not be asked', async () => {
+  const { log, lines } = createLogRecorder()
+  const readiness = new Readiness()
+  const refused: AskedDoor = { host: '10.0.0.2', answer: 'refuses' }
+  let asked = 0
+  const ask = async () => {
+    if (++asked === 2) throw new Error('getifaddrs returned EMFILE')
+    return [refused]
+  }
+  const watch = watchDoors({ doors: { ask }, joined: Promise.resolve(), isAlone: () => true, readiness, log }, 1)
+  await waitFor('it asks once more', () => asked > 3)
+  assert.deepEqual(readiness.reasons, [KEY])
+  await watch.close()
+  assert.deepEqual(
+    lines.map(({ level, event }) => [level, event]),
+    [['error', 'bootstrap addresses cannot be asked']],
+  )
+})
+
 test('DoorWatch can be closed before the swarm is joined', async () => {
   const { log, lines } = createLogRecorder()
   const ask = async () => []
