@@ -51,9 +51,10 @@ export async function upstreamFindings(
   if (by === 'swarm') return []
   const registries = [...(settings.registries ?? (await registriesOf(settings, client, signal)))].slice(0, MOST_CHECKED)
   const probe = probeFor(settings)
+  const time = settings['upstream-timeout']
   const looked = registries.map(async (registry) => {
     const { hosts } = await placeOf(registry, settings)
-    return { registry, ...(await askHosts(hosts, (host) => probe(host, true, settings['upstream-timeout'], signal))) }
+    return { registry, ...(await askHosts(hosts, (host) => probe(host, true, time, signal), time)) }
   })
   return UPSTREAM.judge({ by, registries: await Promise.all(looked) })
 }

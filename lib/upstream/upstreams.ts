@@ -1,6 +1,6 @@
 import { boundedLog, type Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
-import { bounded, unlessAborted } from '../platform/abort.ts'
+import { bounded, orAborted, unlessAborted } from '../platform/abort.ts'
 import { type Clock, systemClock } from '../platform/clock.ts'
 import type { Probe, ProbeResult, UpstreamHost } from './probe.ts'
 
@@ -94,7 +94,7 @@ export function createUpstreams(
     try {
       const { hosts, isKnown } = await find(registry, closed)
       if (!isKnown && !admitsStranger()) return forget(registry, entry)
-      const ask = () => askHosts(hosts, (host) => probe(host, isKnown, timeout, closed))
+      const ask = () => askHosts(hosts, (host) => probe(host, isKnown, timeout, closed), timeout, clock)
       let result = await ask()
       if (result.state === 'silent' && isRenewed && before.state === 'answers') result = await ask()
       closed.throwIfAborted()
@@ -185,18 +185,36 @@ export function createUpstreams(
   }
 }
 
-/** Asks hosts in their order until one answers. If none does, but only containerd can ask one of them, that one may answer. */
+/**
+ * Asks hosts in their order until one answers. A host that takes more than its share of `time` milliseconds is still waited for,
+ * but the next one is asked too, so that a silent host does not hide one that answers. If none answers, but only containerd can
+ * ask one of them, that one may answer.
+ */
 export async function askHosts(
   hosts: readonly UpstreamHost[],
   ask: (host: UpstreamHost) => Promise<ProbeResult>,
+  time: number,
+  clock: Clock = systemClock,
 ): Promise<ProbeResult> {
-  const results: ProbeResult[] = []
-  for (const host of hosts.slice(0, MOST_HOSTS)) {
-    const { state, reason } = await ask(host)
-    const result = { state, reason: `${new URL(host.url).origin}: ${reason}` }
-    if (state === 'answers') return result
-    results.push(result)
+  const chosen = hosts.slice(0, MOST_HOSTS)
+  const answer = Promise.withResolvers<ProbeResult>()
+  const asked: Promise<ProbeResult>[] = []
+  for (const host of chosen) {
+    const asking = ask(host).then(({ state, reason }) => {
+      const result = { state, reason: `${new URL(host.url).origin}: ${reason}` }
+      if (state === 'answers') answer.resolve(result)
+      return result
+    })
+    // Nobody waits for a host any more when another one has answered.
+    asking.catch(() => undefined)
+    asked.push(asking)
+    const first = Promise.race([answer.promise, asking])
+    const result = await bounded(time / chosen.length, undefined, (over) => orAborted(first, over), clock)
+    if (result?.state === 'answers') return result
   }
-  const [first = { state: 'unasked', reason: 'there is no host to ask' } as const] = results
-  return results.find(({ state }) => state === 'unasked') ?? first
+  const rest = Promise.all(asked).then(
+    ([first = { state: 'unasked', reason: 'there is no host to ask' } as const, ...others]) =>
+      [first, ...others].find(({ state }) => state === 'unasked') ?? first,
+  )
+  return await Promise.race([answer.promise, rest])
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { createMetrics } from '../../../lib/observe/metrics.ts'
 import type { ProbeResult, UpstreamHost } from '../../../lib/upstream/probe.ts'
 import { createUpstreams, type Upstreams } from '../../../lib/upstream/upstreams.ts'
@@ -155,6 +156,22 @@ test('Upstreams asks the hosts in their order until one answers', () =>
     assert.deepEqual(setting.probed, ['https://one/v2', 'http://two:5000/v2'])
     assert.equal(setting.upstreams.states[0]?.reason, 'http://two:5000: it answers 401')
   }))
+
+test('Upstreams: a first question does not take a silent host for the whole registry if the next host answers', async () => {
+  for (const [states, expected] of [
+    [['hangs', 'answers'], true],
+    [['silent', 'hangs', 'answers'], true],
+    [['hangs', 'silent'], false],
+  ] as const) {
+    const hosts = states.map((state) => ({ url: `https://${state}`, isNamed: true }))
+    const find = async () => ({ hosts, isKnown: true })
+    const probe = ({ url }: UpstreamHost, _isKnown: boolean, time: number, signal: AbortSignal) =>
+      url === 'https://hangs' ? delay(time, DOWN, { signal }) : Promise.resolve(url === 'https://answers' ? UP : DOWN)
+    const upstreams = createUpstreams({ find, probe, metrics: createMetrics(), log: createLogRecorder().log }, 200)
+    assert.equal(await upstreams.answers('r', never), expected, states.join())
+    upstreams.close()
+  }
+})
 
 test('Upstreams leaves registries to upstream that may not be asked from here, or that have no host', () =>
   withUpstreams(async (setting) => {
