@@ -60,6 +60,8 @@ export async function openHistory({ look, path, log, now = Date.now }: HistoryDe
   let timer: ReturnType<typeof setTimeout> | undefined
   /** Looks run one after another, because each counts what is new since the one before. */
   let looking: Promise<void> = Promise.resolve()
+  /** Writes, too: two at a time would damage the file. */
+  let writing: Promise<void> = Promise.resolve()
 
   /** Looks at the end of the present bar. */
   function wait(): void {
@@ -67,7 +69,7 @@ export async function openHistory({ look, path, log, now = Date.now }: HistoryDe
       () => {
         wait()
         update()
-          .then(write)
+          .then(save)
           .catch((error) => log.error('history not updated', { error }))
       },
       INTERVAL - (now() % INTERVAL),
@@ -97,6 +99,11 @@ export async function openHistory({ look, path, log, now = Date.now }: HistoryDe
     for (const old of bars.keys()) if (old <= oldest) bars.delete(old)
   }
 
+  function save(): Promise<void> {
+    writing = writing.then(write)
+    return writing
+  }
+
   async function write(): Promise<void> {
     if (path === undefined || !isChanged) return
     isChanged = false
@@ -122,7 +129,7 @@ export async function openHistory({ look, path, log, now = Date.now }: HistoryDe
     async close(): Promise<void> {
       clearTimeout(timer)
       await update()
-      await write()
+      await save()
     },
   }
 }

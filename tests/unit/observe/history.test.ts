@@ -6,6 +6,7 @@ import { type Counts, openHistory } from '../../../lib/observe/history.ts'
 import { silentLogger } from '../../../lib/observe/log.ts'
 import { withTemporaryDirectory } from '../../fixtures/image.ts'
 import { createLogRecorder } from '../../fixtures/log.ts'
+import { waitFor } from '../../fixtures/wait.ts'
 
 const NOTHING: Counts = { peer: 0, local: 0, upstream: 0, given: 0, failures: 0 }
 const BAR = 600_000
@@ -72,5 +73,26 @@ test('openHistory begins anew if its file is damaged, and goes on if it cannot b
     })
     await nowhere.close()
     assert.equal(lines.at(-1)?.event, 'cannot write the history')
+  })
+})
+
+test('openHistory writes its file once more when it is closed while it writes the end of a bar', async () => {
+  await withTemporaryDirectory(async (dir) => {
+    const path = join(dir, 'history.json')
+    const { log, lines } = createLogRecorder()
+    let closing: Promise<void> | undefined
+    let peer = 0
+    const history = await openHistory({
+      async look() {
+        // The first look is the one at the end of the bar.
+        closing ??= history.close()
+        return { ...NOTHING, peer: ++peer }
+      },
+      ...{ path, log, now: () => START + BAR - 1 },
+    })
+    await waitFor('the bar ends', () => closing !== undefined)
+    await closing
+    assert.deepEqual(lines, [])
+    assert.deepEqual(JSON.parse(await readFile(path, 'utf8')), [[START / BAR, { ...NOTHING, peer: 2 }]])
   })
 })
