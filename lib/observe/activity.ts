@@ -89,7 +89,7 @@ export interface Pull {
   readonly startedAt: number
   lastAt: number
   readonly parts: readonly PullPart[]
-  /** How many more parts there were, of which nothing is kept. */
+  /** How many requests there were for more parts, of which nothing is kept. */
   more: number
 }
 
@@ -164,7 +164,10 @@ export class Activity {
     const pull = this.#pullOf(target)
     const part = this.#partOf(pull, target, headMs)
     this.#noteMiss(targetKey(target), source === 'none' && !isForUpstream ? (part?.transfers ?? []) : undefined)
-    if (part === undefined) return () => undefined
+    if (part === undefined) {
+      pull.more++
+      return () => undefined
+    }
     Object.assign(part, { source, headMs, size: descriptor?.size ?? part.size })
     if (descriptor !== undefined) part.mediaType = descriptor.mediaType
     if (isForUpstream) part.isForUpstream = true
@@ -259,13 +262,10 @@ export class Activity {
     const fresh = (): GrowingPart => ({ key, kind: target.kind, startedAt: now - ago, transfers: [], open: 0 })
     const known = pull.parts.find((part) => part.key === key)
     if (known === undefined) {
-      if (pull.parts.length < this.#options.parts) {
-        const part = fresh()
-        pull.parts.push(part)
-        return part
-      }
-      pull.more++
-      return undefined
+      if (pull.parts.length >= this.#options.parts) return undefined
+      const part = fresh()
+      pull.parts.push(part)
+      return part
     }
     if (known.endedAt === undefined) return known
     delete known.endedAt

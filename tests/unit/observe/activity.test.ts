@@ -116,6 +116,17 @@ test('Activity keeps slow parts, and parts after them, in the same pull', () => 
   ])
 })
 
+test('Activity counts each request beyond the parts that it keeps once', () => {
+  const activity = new Activity({ parts: 1 })
+  activity.answered(answered(blob(1)))()
+  for (const seed of [2, 3]) {
+    const ended = transfer(activity, blob(seed))
+    activity.answered(answered(blob(seed), 'peer'))()
+    ended()
+  }
+  assert.deepEqual([activity.pulls[0]?.parts.length, activity.pulls[0]?.more], [1, 2])
+})
+
 test('Activity keeps what a peer gave before it failed, and adds the transfers of the next request', () => {
   let now = 0
   const activity = new Activity({ now: () => now })
