@@ -91,11 +91,13 @@ export function boundedLog(log: Logger, options: Partial<typeof BOUNDS> = {}): L
   const events = new Map<string, { due: number; leftOut: number }>()
   const bounded =
     (level: LogLevel) =>
-    (event: string, fields: LogFields = {}) => {
+    (event: string, { left_out: before = 0, ...fields }: LogFields = {}) => {
       const time = now()
       // `due`: when the next line would be due if all lines so far had come one per interval.
       const state = events.get(event) ?? { due: time, leftOut: 0 }
       events.set(event, state)
+      // Its line may come from another bounded logger, which has left out some already.
+      state.leftOut += Number(before)
       if (state.due > time + (burst - 1) * interval) {
         state.leftOut++
         return

@@ -49,6 +49,24 @@ test('boundedLog bounds a flood of one event, says how much it left out, and lea
   assert.equal(lines.at(-1)?.fields.left_out, undefined)
 })
 
+test('boundedLog on another one says how many lines both have left out', () => {
+  const { log: shared, lines, pass } = setup()
+  let time = 0
+  const doors = [1, 2].map(() => boundedLog(shared, { now: () => time }))
+  const flood = (ms: number) => {
+    for (const log of doors) log.error('request failed')
+    time += ms
+    pass(ms)
+  }
+  for (let count = 0; count < 5_000; count++) flood(10)
+  // After a pause nothing is left out any more, and the last lines tell of what was.
+  time += 60_000
+  pass(60_000)
+  flood(1)
+  const told = lines.reduce((sum, { fields }) => sum + 1 + Number(fields.left_out ?? 0), 0)
+  assert.equal(told, 10_002)
+})
+
 test('boundedLog cuts texts of fields, and only those that are too long', () => {
   const { log, lines } = setup()
   log.warn('request failed', { path: 'x'.repeat(16_000), method: 'GET', short: 'y'.repeat(256) })
