@@ -6,9 +6,10 @@ import { formatCount, formatHost, formatRate, formatTime } from './format.ts'
 export type Names = Readonly<Record<string, string>>
 
 export function nodeNames({ swarm }: Status): Names {
-  return Object.fromEntries(
-    swarm.nodes.flatMap(({ address, told }) => (told === undefined ? [] : [[address, told.name]])),
-  )
+  // Without a prototype: the address that a follower claims may be any text, such as `constructor`.
+  const names: Record<string, string> = Object.create(null)
+  for (const { address, told } of swarm.nodes) if (told !== undefined) names[address] = told.name
+  return names
 }
 
 /** A node, by its name without the domain. Pointing at it shows the full name and the address. */

@@ -10,6 +10,8 @@ import {
   OCTET_STREAM,
 } from '../../../lib/oci/media-type.ts'
 import { roleOf } from '../../../lib/page/client/pulls.ts'
+import { nodeNames } from '../../../lib/page/client/swarm.ts'
+import type { Status } from '../../../lib/page/status.ts'
 
 test('roleOf names parts with the usual words', () => {
   const part = { startedAt: 0, transfers: [] }
@@ -29,4 +31,14 @@ test('roleOf names parts with the usual words', () => {
     assert.equal(roleOf({ ...part, key, kind, mediaType }), role)
   assert.equal(roleOf({ ...part, key, kind: 'manifest' }), 'manifest')
   assert.equal(roleOf({ ...part, key, kind: 'blob' }), 'blob')
+})
+
+test('nodeNames knows no name for a text that is no address, whatever a member claims', () => {
+  const told = { name: 'worker-2', version: '1', runtime: 'bun', held: 0, transfers: 0, startedAt: 0 }
+  const nodes = [{ address: '10.0.0.2:5001', isMute: false, told }]
+  const names = nodeNames({
+    swarm: { size: 2, connected: 0, aside: 0, versions: [], nodes, more: 0 },
+  } as unknown as Status)
+  const shown = ['10.0.0.2:5001', '10.0.0.3:5001', 'constructor', 'toString', '__proto__'].map((text) => names[text])
+  assert.deepEqual(shown, ['worker-2', undefined, undefined, undefined, undefined])
 })
