@@ -62,7 +62,7 @@ export function createDoor(
   door.use(...checks)
   door.on('GET', ['/v2', '/v2/'], baseAnswer)
   for (const content of ['/v2/:name{.+}/manifests/:reference', '/v2/:name{.+}/blobs/:digest']) {
-    door.get(content, checkPolicy(policy), ...sources, (c) => unknownAnswer(c.get('target')))
+    door.get(content, checkPolicy(policy), ...sources, (c) => missAnswer(c.get('target')))
   }
   door.notFound(absentAnswer)
   // Checks answer for mistakes of the client. Any error that is thrown is a failure of this node, even an OciError.
@@ -82,15 +82,17 @@ function checkPolicy(policy: Policy): DoorMiddleware {
     const target: ContentTarget | undefined = c.get('target')
     if (target === undefined) return absentAnswer()
     const isAdmitted = policy.admits(target) && (target.tag === undefined || policy.resolvesTags)
-    return isAdmitted ? await next() : unknownAnswer(target)
+    return isAdmitted ? await next() : missAnswer(target)
   }
 }
 
 /** The 404 of a miss. */
-function unknownAnswer(target: ContentTarget): Response {
+export function missAnswer(target: ContentTarget, why?: string): Response {
   const name = `${target.registry}/${target.repository}`
   const code = target.kind === 'blob' ? 'BLOB_UNKNOWN' : 'MANIFEST_UNKNOWN'
-  return errorAnswer(new OciError(code, `${target.kind} ${target.tag ?? target.digest} of ${name} is not known here`))
+  return errorAnswer(
+    new OciError(code, why ?? `${target.kind} ${target.tag ?? target.digest} of ${name} is not known here`),
+  )
 }
 
 function baseAnswer(): Response {

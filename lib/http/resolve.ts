@@ -1,8 +1,7 @@
 import { boundedLog, type Logger } from '../observe/log.ts'
-import { errorAnswer, OciError } from '../oci/error.ts'
 import { targetKey } from '../oci/key.ts'
 import type { Upstreams } from '../upstream/upstreams.ts'
-import type { DoorMiddleware } from './door.ts'
+import { type DoorMiddleware, missAnswer } from './door.ts'
 import type { HttpMetrics } from './metrics.ts'
 
 /** Who resolves, which means to say what a tag points to and whether a client may pull an image. */
@@ -31,10 +30,7 @@ export function leaveToUpstream(resolution: Resolution, metrics: HttpMetrics, lo
     if ((await resolverOf(resolution, target.registry, signal)) === 'upstream') {
       c.set('isForUpstream', true)
       metrics.resolves.inc({ by: 'upstream' })
-      const code = target.kind === 'blob' ? 'BLOB_UNKNOWN' : 'MANIFEST_UNKNOWN'
-      return errorAnswer(
-        new OciError(code, `${target.registry} resolves this itself: ask there (--resolve ${resolution.by})`),
-      )
+      return missAnswer(target, `${target.registry} resolves this itself: ask there (--resolve ${resolution.by})`)
     }
     await next()
     if (signal.aborted) return
