@@ -22,6 +22,12 @@ export interface AskingDependencies {
   readonly known: KnownPeers
 }
 
+/** A trace that asks. */
+export interface Patient extends AskingDependencies {
+  /** Milliseconds after the head of an answer for its first byte, and for all bytes of a manifest. */
+  readonly patience: number
+}
+
 /** The answer of one peer. */
 export interface PeerTrace {
   readonly address: string
@@ -54,8 +60,6 @@ const LOOKUP_LIMIT = 2_000
 /** How many peers a lookup may find, and how many are asked for one part. A pull asks three at a time. */
 const MAX_FOUND = 20
 const MAX_ASKED = 4
-/** Milliseconds after the head for the first byte, and for all bytes of a manifest. */
-const BYTE_LIMIT = 3_000
 
 /**
  * Looks for peers that have the content, until the lookup is over, and asks some of them at once.
@@ -63,7 +67,7 @@ const BYTE_LIMIT = 3_000
  * @returns also a manifest that was asked for by its digest, if a peer gave it
  */
 export async function askPeers(
-  dependencies: AskingDependencies,
+  dependencies: Patient,
   request: PeerRequest,
   signal: AbortSignal,
 ): Promise<{ readonly asking: Asking; readonly manifest: TracedManifest | undefined }> {
@@ -88,7 +92,7 @@ export async function askPeers(
 }
 
 async function askPeer(
-  { client, credentials, known }: AskingDependencies,
+  { client, credentials, known, patience }: Patient,
   peer: Peer,
   request: PeerRequest,
   signal: AbortSignal,
@@ -106,7 +110,7 @@ async function askPeer(
     const { digest, mediaType } = answer.descriptor
     if (request.method === 'HEAD') return { told: { ...told, digest } }
     const isManifest = request.target.kind === 'manifest'
-    const { bytes, firstByteMs } = await read(answer.body, isManifest, spent, signal)
+    const { bytes, firstByteMs } = await read(answer.body, isManifest, spent, patience, signal)
     if (firstByteMs === undefined) return { told: { ...told, outcome: 'silent', problem: 'headers, but no byte' } }
     if (isManifest) verify(bytes, digest)
     return { told: { ...told, firstByteMs, digest }, ...(isManifest && { manifest: { mediaType, bytes } }) }
@@ -119,14 +123,19 @@ async function askPeer(
 }
 
 /** Reads the first chunk of a body, or all of it. */
-async function read(body: ByteSource, isWhole: boolean, spent: () => number, signal: AbortSignal) {
+async function read(body: ByteSource, isWhole: boolean, spent: () => number, patience: number, signal: AbortSignal) {
   const cancel = () => void body.cancel()
   try {
-    return await bounded(BYTE_LIMIT, signal, async (over) => {
+    return await bounded(patience, signal, async (over) => {
       using _ = onAbort(over, cancel)
-      const first = Buffer.from((await body.next()) ?? [])
-      const firstByteMs = first.length === 0 ? undefined : spent()
-      return { firstByteMs, bytes: isWhole ? Buffer.concat([first, await wholeOf(body)]) : first }
+      try {
+        const first = Buffer.from((await body.next()) ?? [])
+        const firstByteMs = first.length === 0 ? undefined : spent()
+        return { firstByteMs, bytes: isWhole ? Buffer.concat([first, await wholeOf(body)]) : first }
+      } catch (cause) {
+        if (!over.aborted) throw cause
+        throw new PeerError(`headers, but then too few bytes within ${patience} ms`, { failure: 'silent', cause })
+      }
     })
   } finally {
     cancel()

@@ -10,17 +10,15 @@ import { bounded } from '../platform/abort.ts'
 import { ownPlatform } from '../platform/runtime.ts'
 import type { ContentStore } from '../store/store.ts'
 import type { PeerRequest } from '../transfer/ask.ts'
-import { type Asking, type AskingDependencies, askPeers, readHere } from './trace-ask.ts'
+import { type Asking, type AskingDependencies, askPeers, type Patient, readHere } from './trace-ask.ts'
 
 export interface TracerDependencies extends AskingDependencies {
   readonly store: ContentStore
   readonly policy: Policy
 }
 
-/** A trace under way. */
-interface Tracing extends TracerDependencies {
-  /** Milliseconds that this node's store may take for one answer. */
-  readonly localLimit: number
+/** A trace under way. Its patience also bounds each answer of this node's store. */
+interface Tracing extends TracerDependencies, Patient {
   /** Why the store could not be asked, in words; missing if it could. */
   localProblem?: string
   readonly tell: (part: TracePart) => void
@@ -33,8 +31,8 @@ export interface TracerOptions {
   readonly resolution: Resolution
   /** Milliseconds that a trace may take in all. */
   readonly limit?: number
-  /** As {@link Tracing.localLimit}. */
-  readonly localLimit?: number
+  /** As {@link Tracing.patience}. */
+  readonly patience?: number
 }
 
 /** One piece of content that a pull of the image would ask for, and who has it. */
@@ -57,8 +55,8 @@ export type TraceStep =
   | { readonly step: 'part'; readonly part: TracePart }
   | { readonly step: 'end'; readonly ms: number; readonly problem?: string }
 
-/** Milliseconds that one answer of the store may take. It takes one when all is well, and for ever if containerd hangs. */
-const LOCAL_LIMIT = 2_000
+/** Milliseconds that one answer may take. It takes a few when all is well, and for ever if containerd or a peer hangs. */
+const PATIENCE = 2_000
 /** Milliseconds that are enough for a large image if every lookup takes as long as it may. */
 const LIMIT = 30_000
 /** How many parts are traced: images with more layers are rare, and each part costs a lookup and a byte from some peers. */
@@ -74,7 +72,7 @@ const PARALLEL = 3
  * @param signal ends the trace early
  */
 export function createTracer(dependencies: TracerDependencies, options: TracerOptions) {
-  const { lookupTimeout, resolution, limit = LIMIT, localLimit = LOCAL_LIMIT } = options
+  const { lookupTimeout, resolution, limit = LIMIT, patience = PATIENCE } = options
   return async (text: string, emit: (step: TraceStep) => void, signal: AbortSignal): Promise<void> => {
     const startedAt = performance.now()
     const run = async (over: AbortSignal) => {
@@ -83,7 +81,7 @@ export function createTracer(dependencies: TracerDependencies, options: TracerOp
         emit({ step: 'name', name: formatReference(reference), lookupTimeout })
         emit({ step: 'resolve', by: await resolverOf(resolution, reference.registry, over) })
         const tell = (part: TracePart) => emit({ step: 'part', part })
-        return await follow({ ...dependencies, localLimit, tell, signal: over }, reference)
+        return await follow({ ...dependencies, patience, tell, signal: over }, reference)
       } catch (error) {
         if (over.aborted) return `stopped: a trace takes ${limit / 1000} s at most`
         if (error instanceof OciError) return error.message
@@ -195,9 +193,9 @@ async function look<T>(tracing: Tracing, request: PeerRequest, question: Questio
  * @returns `undefined` if the store does not have it, or could not be asked
  */
 async function askHere<T>(tracing: Tracing, question: Question<T>): Promise<T | undefined> {
-  const { store, signal, localLimit, localProblem } = tracing
+  const { store, signal, patience, localProblem } = tracing
   try {
-    return localProblem === undefined ? await bounded(localLimit, signal, (over) => question(store, over)) : undefined
+    return localProblem === undefined ? await bounded(patience, signal, (over) => question(store, over)) : undefined
   } catch (error) {
     signal.throwIfAborted()
     tracing.localProblem = error instanceof Error ? error.message : String(error)

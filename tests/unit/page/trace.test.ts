@@ -11,7 +11,7 @@ import {
 } from '../../../lib/page/trace.ts'
 import { unlessAborted } from '../../../lib/platform/abort.ts'
 import type { Peer } from '../../../lib/swarm/router.ts'
-import { startAbsentPeer, startPeer, startRawPeer, type TestPeer } from '../../doubles/http-peer.ts'
+import { startAbsentPeer, startHttpPeer, startPeer, startRawPeer, type TestPeer } from '../../doubles/http-peer.ts'
 import { makeParts } from '../../doubles/http-peers.ts'
 import { createMemoryStore, type MemoryStore } from '../../doubles/memory-store.ts'
 import { MemorySwarm } from '../../doubles/memory-swarm.ts'
@@ -19,6 +19,7 @@ import { peerOf } from '../../doubles/peers.ts'
 import { bySwarm } from '../../fixtures/door.ts'
 import { contentOf, type Image, makeImage, makeIndex } from '../../fixtures/image.ts'
 import { never, tagged } from '../../fixtures/layout.ts'
+import { proving } from '../../fixtures/proving.ts'
 
 const NAME = 'registry.example/team/app:1'
 const image = makeImage({ layers: 2 })
@@ -209,6 +210,29 @@ test('createTracer tells how peers fail, without consequences for them', async (
   })
 })
 
+test('createTracer calls a peer silent that sends a head, and then no byte or too few', async () => {
+  await withTracer(async ({ announce, dependencies }) => {
+    const { mediaType, digest, size } = image.target
+    const head = { 'content-type': mediaType, 'docker-content-digest': digest, 'content-length': size }
+    for (const start of ['', '{"schemaVersion"']) {
+      const frozen = proving((_, outgoing) => {
+        outgoing.writeHead(200, head)
+        outgoing.flushHeaders()
+        outgoing.write(start)
+      })
+      announce(await startHttpPeer(frozen))
+    }
+    const steps: TraceStep[] = []
+    const trace = createTracer(dependencies, { ...OPTIONS, patience: 100 })
+    await trace(`registry.example/team/app@${digest}`, (step) => steps.push(step), never)
+    const answers = partsOf(steps).flatMap((part) => part.answers)
+    assert.deepEqual(
+      answers.map(({ outcome, problem }) => [outcome, problem]),
+      [1, 2].map(() => ['silent', 'headers, but then too few bytes within 100 ms']),
+    )
+  })
+})
+
 test('createTracer does not believe a manifest that does not match its digest', async () => {
   await withTracer(async ({ announce, run }) => {
     const store = createMemoryStore()
@@ -260,7 +284,7 @@ test('createTracer goes on with the peers when this node itself does not answer,
       open: (_digest, _range, signal) => hang(signal),
     }
     const steps: TraceStep[] = []
-    const trace = createTracer({ ...dependencies, store }, { ...OPTIONS, localLimit: 20 })
+    const trace = createTracer({ ...dependencies, store }, { ...OPTIONS, patience: 200 })
     await trace(NAME, (step) => steps.push(step), never)
     const parts = partsOf(steps)
     assert.deepEqual(
@@ -268,7 +292,7 @@ test('createTracer goes on with the peers when this node itself does not answer,
       ['tag', 'manifest', 'config', 'layer', 'layer'],
     )
     for (const { isLocal, localProblem, answers } of parts) {
-      assert.deepEqual([isLocal, localProblem], [false, 'not done within 20 ms'])
+      assert.deepEqual([isLocal, localProblem], [false, 'not done within 200 ms'])
       assert.equal(answers[0]?.outcome, 'content')
     }
     assert.equal(problemOf(steps), undefined)
