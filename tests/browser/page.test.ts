@@ -141,6 +141,17 @@ describe('page', { skip }, () => {
     })
   })
 
+  it('names each node to which a part goes on', async () => {
+    await withServedPage(async (served) => {
+      const followers = Object.keys(STATUS.followers).map((digest) => [digest, '10.0.0.5:5001, 10.0.0.2:5001'])
+      served.status = { ...STATUS, followers: Object.fromEntries(followers) }
+      await withBrowser(async (browser) => {
+        const { textOf } = await openPage(browser, served.url)
+        assert.match(await textOf('#running'), /and on to worker-5\s+and on to worker-2/)
+      })
+    })
+  })
+
   it('shows names with markup as the text that they are', async () => {
     await withServedPage(
       async (served) => {

@@ -48,7 +48,7 @@ export function running(status: Status, before: Status | undefined): Child[] {
         then === undefined || before === undefined
           ? formatRate(given, time - startedAt)
           : formatRate(given - givenOf(then), time - before.time)
-      const follower = followers[part.key]
+      const onTo = followers[part.key]?.split(', ') ?? []
       const progress = document.createElement('progress')
       if (size > 0) Object.assign(progress, { max: size, value: Math.min(given, size) })
       progress.setAttribute('aria-label', 'Progress')
@@ -68,7 +68,7 @@ export function running(status: Status, before: Status | undefined): Child[] {
           '',
           ...(part.arrived !== undefined ? [make('span', 'careful', 'upstream')] : from),
           part.arrived === undefined && from.length === 0 && make('span', 'muted', 'looking for peers'),
-          follower !== undefined && make('div', '', make('span', 'muted', 'and on to '), peerName(follower, names)),
+          ...onTo.map((address) => make('div', '', make('span', 'muted', 'and on to '), peerName(address, names))),
         ),
       ]
     }),
