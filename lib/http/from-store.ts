@@ -1,6 +1,6 @@
 import { isManifestMediaType } from '../oci/media-type.ts'
 import { parseRange } from '../oci/range.ts'
-import { sourceResponse } from '../platform/byte-source.ts'
+import { putBack, sourceResponse } from '../platform/byte-source.ts'
 import type { ContentStore } from '../store/store.ts'
 import { conditionalAnswer, contentHead, rangeHeaderOf, unsatisfiableAnswer } from './answer.ts'
 import type { DoorMiddleware } from './door.ts'
@@ -26,7 +26,8 @@ export function fromStore(store: ContentStore): DoorMiddleware {
     if (request.method === 'HEAD') return new Response(null, contentHead(c, descriptor, range, 'local'))
     const body = await store.open(descriptor.digest, range, request.signal)
     if (body === undefined) return await next()
-    const head = contentHead(c, descriptor, range, 'local')
-    return sourceResponse(body, head)
+    // Content whose first bytes cannot be read is a failure of this node. After the head it would be too late to say so.
+    const first = await body.next()
+    return sourceResponse(putBack(first, body), contentHead(c, descriptor, range, 'local'))
   }
 }

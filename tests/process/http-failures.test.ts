@@ -3,6 +3,8 @@ import { rm, truncate } from 'node:fs/promises'
 import type { RequestListener, ServerResponse } from 'node:http'
 import { test } from 'node:test'
 import { OciError } from '../../lib/oci/error.ts'
+import { PROOF_HEADER } from '../../lib/peers/credentials.ts'
+import { FileSource } from '../../lib/platform/file-source.ts'
 import type { ContentStore } from '../../lib/store/store.ts'
 import type { CountingPeer } from '../doubles/http-peer.ts'
 import { startMember } from '../doubles/http-peers.ts'
@@ -60,6 +62,31 @@ for (const operation of ['resolve', 'describe', 'open'] as const) {
     })
   })
 }
+
+test('doors answer 500, prove it, count it and log it when the file of content cannot be read', async () => {
+  const store = createMemoryStore()
+  store.addImage(image, tagged(NAME))
+  const broken: ContentStore = {
+    ...store,
+    open: async () => new FileSource({ path: '/nowhere/blob', start: 0, length: layer.bytes.length }),
+  }
+  await withDoors({ store: broken }, async ({ ask, askAsPeer, lines, metrics }) => {
+    const [own, asPeer] = [await ask(BLOB), await askAsPeer(BLOB)]
+    assert.deepEqual([own.status, asPeer.status], [500, 500])
+    assert.ok(asPeer.headers.has(PROOF_HEADER))
+    const counted = (await metrics()).match(/^swarmirror_requests_total\{.*status="(?:200|500)".*\} [1-9]\d*$/gm)
+    assert.deepEqual(
+      counted,
+      ['registry', 'peer'].map(
+        (door) => `swarmirror_requests_total{door="${door}",method="GET",status="500",source="none"} 1`,
+      ),
+    )
+    assert.deepEqual(
+      lines.map(({ level, event, fields }) => [level, event, /ENOENT/.test(String(fields.error))]),
+      Array(2).fill(['error', 'request failed', true]),
+    )
+  })
+})
 
 test('doors answer 500 and log it when the store throws an error of a kind meant for clients', async () => {
   const fail = async () => {
