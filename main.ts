@@ -8,9 +8,13 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => st
 // If the log cannot be written (no reader, no space), there is nobody to tell, and a mirror works without a log.
 process.stderr.on('error', () => undefined)
 
+// On Deno and Bun, `fetch` would ask a proxy of the environment even for the doors of this machine.
+const environment = { ...process.env }
+for (const name of Object.keys(environment)) if (/_proxy$/i.test(name)) delete process.env[name]
+
 process.exitCode = await runCommand({
   args: process.argv.slice(2),
-  environment: process.env,
+  environment,
   print: (text) => process.stdout.write(text),
   report: (text) => process.stderr.write(text),
   terminal: { output: process.stdout.isTTY === true, errors: process.stderr.isTTY === true },

@@ -107,6 +107,17 @@ test('main.ts demo pulls everything, exits by itself with 0 and leaves nothing b
   })
 })
 
+test('main.ts asks doors of this machine directly, whatever proxy the environment names', async () => {
+  await withTemporaryDirectory(async (dir) => {
+    // Nobody listens there.
+    const proxy = `http://${ownAddress(0)}:${PEER_PORT}`
+    const proxies = { HTTP_PROXY: proxy, http_proxy: proxy, ALL_PROXY: proxy, all_proxy: proxy }
+    const { code, stdout, stderr } = await runProgram(MAIN, ['demo'], { environment: { TMPDIR: dir, ...proxies } })
+    assert.deepEqual([code, stderr], [0, ''])
+    assert.match(stdout, /every digest is right/)
+  })
+})
+
 test('demo at a terminal keeps both mirrors and their pages until it is asked to stop', async () => {
   const stopping = new AbortController()
   const seen: Promise<number>[] = []
