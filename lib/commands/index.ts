@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import manifest from '../../package.json' with { type: 'json' }
 import { paintFor } from '../observe/paint.ts'
+import { asLines } from '../settings/read.ts'
 import { ConfigurationError } from '../settings/settings.ts'
 import { check } from './check.ts'
 import { type Command, type CommandContext, EX_CONFIG, programText } from './command.ts'
@@ -35,6 +36,7 @@ export async function runCommand(context: CommandContext): Promise<number> {
   const [first, ...rest] = context.args
   const isNamed = first !== undefined && !first.startsWith('-')
   const named = first === 'help' ? rest[0] : isNamed ? first : undefined
+  const tellable = asLines(context.args)
   const command = named === undefined ? serve : COMMANDS.find(({ name }) => name === named)
   if (asks(context.args, '--help', '-h') || first === 'help') {
     const program = programText(context)
@@ -45,14 +47,14 @@ export async function runCommand(context: CommandContext): Promise<number> {
   }
   if (command === undefined) {
     const names = COMMANDS.map(({ name }) => name).join(', ')
-    context.report(`unknown command ${JSON.stringify(first)}; the commands are ${names}; see --help\n`)
+    context.report(`${tellable(`unknown command ${JSON.stringify(first)}`)}; the commands are ${names}; see --help\n`)
     return EX_CONFIG
   }
   const isVersion = asks(context.args, '--version', '-v')
   const args = isVersion ? [] : isNamed ? rest : context.args
   try {
     if (command.settings === undefined && args[0] !== undefined)
-      throw new ConfigurationError([`${command.name}: unexpected argument ${JSON.stringify(args[0])}`])
+      throw new ConfigurationError([tellable(`${command.name}: unexpected argument ${JSON.stringify(args[0])}`)])
     await (isVersion ? version : command).run({ ...context, args })
     return 0
   } catch (error) {

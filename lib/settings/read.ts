@@ -150,7 +150,7 @@ function isSettingName(name: string): name is SettingName {
  *
  * @param given all texts that could contain a key
  */
-function asLines(given: readonly (string | undefined)[]): (text: string) => string {
+export function asLines(given: readonly (string | undefined)[]): (text: string) => string {
   const secrets = given
     // A key may itself begin with a dash, so try without any, with one and with two dashes taken off.
     .flatMap((text = '') => [text, text.slice(1), text.slice(2), text.slice(text.indexOf('=') + 1)])

@@ -39,6 +39,16 @@ test('runCommand version prints name and version; it, key and demo take no argum
   }
 })
 
+test('runCommand repeats no swarm key, wherever it was given', async () => {
+  const { stdout: key } = await runHere(['key'])
+  for (const args of [[key.trim()], ['key', key.trim()], ['demo', `--${key.trim()}`], ['check', key.trim()]]) {
+    const { code, stdout, stderr } = await runHere(args)
+    assert.equal(code, 78)
+    assert.match(stderr, /"-{0,2}\(swarm key\)"/)
+    assert.doesNotMatch(stdout + stderr, new RegExp(key.trim()))
+  }
+})
+
 test('runCommand prints the help of the program, or of a command, whatever else is given', async () => {
   for (const [args, pattern] of [
     [['--help'], /^swarmirror: .*\n[\s\S]*Commands:\n {2}serve /],
