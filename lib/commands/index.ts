@@ -6,7 +6,7 @@ import { ConfigurationError } from '../settings/settings.ts'
 import { check } from './check.ts'
 import { type Command, type CommandContext, EX_CONFIG, programText } from './command.ts'
 import { demo } from './demo.ts'
-import { commandHelp, helpText } from './help.ts'
+import { ALL_SETTINGS, commandHelp, helpText } from './help.ts'
 import { hosts } from './hosts.ts'
 import { serve } from './serve.ts'
 
@@ -72,8 +72,8 @@ export async function runCommand(context: CommandContext): Promise<number> {
   }
 }
 
-/** Whether a flag without a value is among the arguments. Its short form may also be the value of the flag before it. */
+/** Whether a flag without a value is among the arguments. Its short form may also be the value of the setting before it. */
 function asks(args: readonly string[], long: string, short: string): boolean {
-  const isValue = (at: number) => /^--[^=]+$/.test(args[at - 1] ?? '')
+  const isValue = (at: number) => ALL_SETTINGS.some((name) => args[at - 1] === `--${name}`)
   return args.some((arg, at) => arg === long || (arg === short && !isValue(at)))
 }

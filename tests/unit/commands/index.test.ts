@@ -58,6 +58,7 @@ test('runCommand prints the help of the program, or of a command, whatever else 
     [['help', 'server'], /^swarmirror: /],
     [['server', '--help'], /^swarmirror: /],
     [['serve', '--nonsense', '--help'], /^swarmirror serve: .*\n[\s\S]*--peer-listen {2}SWARMIRROR_PEER_LISTEN/],
+    [['check', '--json', '-h'], /^swarmirror check: /],
     [['hosts', '-h'], /^swarmirror hosts: .*\n[\s\S]*--dry-run\n/],
     [['key', '--help'], /^swarmirror key: /],
   ] as const) {
@@ -103,7 +104,13 @@ test('serve at a terminal writes a log for people, and where its page is', async
 })
 
 test('runCommand prints the version with --version and -v, unless that is the value of a flag', async () => {
-  for (const args of [['--version'], ['-v'], ['serve', '--resolve', 'swarm', '-v'], ['check', '--version']]) {
+  for (const args of [
+    ['--version'],
+    ['-v'],
+    ['serve', '--resolve', 'swarm', '-v'],
+    ['hosts', '--dry-run', '-v'],
+    ['check', '--version'],
+  ]) {
     const { code, stdout, stderr } = await runHere(args)
     assert.deepEqual([code, stderr], [0, ''])
     assert.match(stdout, /^swarmirror \d+\.\d+\.\d+\n$/)
