@@ -8,11 +8,17 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => st
 // If the log cannot be written (no reader, no space), there is nobody to tell, and a mirror works without a log.
 process.stderr.on('error', () => undefined)
 
+// A command whose output cannot be written completes what it does, such as writing files, and then fails.
+process.stdout.on('error', ({ message }) => {
+  if (process.exitCode !== 1) process.stderr.write(`standard output: ${message}\n`)
+  process.exitCode = 1
+})
+
 // On Deno and Bun, `fetch` would ask a proxy of the environment even for the doors of this machine.
 const environment = { ...process.env }
 for (const name of Object.keys(environment)) if (/_proxy$/i.test(name)) delete process.env[name]
 
-process.exitCode = await runCommand({
+const exitCode = await runCommand({
   args: process.argv.slice(2),
   environment,
   print: (text) => process.stdout.write(text),
@@ -21,3 +27,4 @@ process.exitCode = await runCommand({
   stop: stop.signal,
   self: selfCommand(process.argv[1] ?? ''),
 })
+process.exitCode ||= exitCode

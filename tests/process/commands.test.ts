@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import process from 'node:process'
 import { test } from 'node:test'
 import { runHere } from '../fixtures/command.ts'
@@ -65,6 +66,17 @@ test('main.ts continues to serve when it can no longer write its log', async () 
     })
     assert.deepEqual(statuses, [200, 200, 200])
     assert.equal(code, 0)
+  })
+})
+
+test('main.ts hosts writes all files even if nobody reads what it prints, and then exits with 1', async () => {
+  await withTemporaryDirectory(async (dir) => {
+    const registries = ['a.example', 'b.example', 'c.example']
+    const flags = ['--certs-dir', dir, '--registries', registries.join(',')]
+    const { code, stderr } = await runProgram(MAIN, ['hosts', ...flags], { onStart: ({ stdout }) => stdout?.destroy() })
+    assert.equal(code, 1)
+    assert.match(stderr, /^standard output: .*EPIPE.*\n$/)
+    for (const registry of registries) assert.deepEqual(await readdir(join(dir, registry)), ['hosts.toml'])
   })
 })
 
