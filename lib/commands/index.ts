@@ -67,6 +67,10 @@ export async function runCommand(context: CommandContext): Promise<number> {
         context.report(`\n${programText(context)} ${command.name} --help   shows the flags of ${command.name}\n`)
       return EX_CONFIG
     }
+    if (context.stop.aborted && error instanceof Error && error.name === 'AbortError') {
+      context.report(`${command.name} was stopped before it was done\n`)
+      return 1
+    }
     context.report(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
     return 1
   }

@@ -150,12 +150,12 @@ test('demo at a terminal keeps both mirrors and their pages until it is asked to
 
 test('main.ts demo cleans up when it is asked to stop in the middle', async () => {
   await withTemporaryDirectory(async (dir) => {
-    const { code, stdout } = await runProgram(MAIN, ['demo'], {
+    const { code, stdout, stderr } = await runProgram(MAIN, ['demo'], {
       environment: { TMPDIR: dir },
       onStart: (child) => child.stdout?.once('data', () => process.kill(child.pid ?? 0, 'SIGTERM')),
     })
     assert.doesNotMatch(stdout, /stopped both mirrors/)
-    assert.equal(code, 1)
+    assert.deepEqual([code, stderr], [1, 'demo was stopped before it was done\n'])
     assert.deepEqual(await readdir(dir), [])
   })
 })
