@@ -57,6 +57,12 @@ const ipv4Host = reading((text) => {
   return text
 })
 const text = v.pipe(v.string(), v.nonEmpty('expected a text that is not empty'))
+/** What containerd accepts (pkg/identifiers, Validate). */
+const namespace = v.pipe(
+  v.string(),
+  v.regex(/^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/, 'expected letters and digits, with single . _ or - between them'),
+  v.maxLength(76, 'expected at most 76 characters'),
+)
 const absolutePath = v.pipe(v.string(), v.startsWith('/', 'expected an absolute path'))
 /** In `config_path`, containerd takes a colon for the end of a directory. */
 const oneDirectory = v.pipe(absolutePath, v.excludes(':', 'expected one directory, without a colon'))
@@ -132,7 +138,7 @@ export const SETTINGS = {
   'containerd-namespace': {
     default: 'k8s.io',
     meaning: 'the containerd namespace whose images are mirrored',
-    schema: text,
+    schema: namespace,
   },
   'containerd-content': {
     shownDefault: 'asked from containerd',

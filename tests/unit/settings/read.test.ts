@@ -185,7 +185,20 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
     ],
   },
   'containerd-socket': { accepted: [['/c.sock', '/c.sock']], refused: [['c.sock', /expected an absolute path/]] },
-  'containerd-namespace': { accepted: [['default', 'default']], refused: [['', /not empty/]] },
+  'containerd-namespace': {
+    accepted: [
+      ['default', 'default'],
+      ['a_b-c.9', 'a_b-c.9'],
+      ['a'.repeat(76), 'a'.repeat(76)],
+    ],
+    refused: [
+      ['', /expected letters and digits/],
+      ['k8s..io', /expected letters and digits/],
+      ['k8s.io ', /expected letters and digits/],
+      ['\u540d', /expected letters and digits/],
+      ['a'.repeat(77), /at most 76 characters/],
+    ],
+  },
   'containerd-content': { accepted: [['/c', '/c']], refused: [['./c', /expected an absolute path/]] },
   'containerd-config': { accepted: [['/c.toml', '/c.toml']], refused: [['c.toml', /expected an absolute path/]] },
   'certs-dir': {
