@@ -81,8 +81,8 @@ export function createProbe(settings: ProxySettings): Probe {
     let socket: Socket = kept(
       proxy === undefined ? dial(url, lookup, time, signal) : dial(proxy, lookupKnown, time, signal),
     )
-    const login = `${decodeURIComponent(proxy?.username ?? '')}:${decodeURIComponent(proxy?.password ?? '')}`
-    const forProxy = login === ':' ? {} : { 'Proxy-Authorization': `Basic ${Buffer.from(login).toString('base64')}` }
+    const login = `${proxy?.username ?? ''}:${proxy?.password ?? ''}`
+    const forProxy = login === ':' ? {} : { 'Proxy-Authorization': `Basic ${bytesOf(login).toString('base64')}` }
     if (proxy !== undefined && isSecure) {
       const path = `${url.hostname}:${url.port || 443}`
       const headers = { Host: path, Connection: 'keep-alive', ...forProxy }
@@ -120,6 +120,12 @@ export function createProbe(settings: ProxySettings): Probe {
 }
 
 const ignored = () => undefined
+
+/** The bytes of a part of a URL, which need not be UTF-8. */
+function bytesOf(part: string): Buffer {
+  const unescaped = part.replace(/%(..)/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+  return Buffer.from(unescaped, 'latin1')
+}
 
 /** Begins to connect to a host. If one of its addresses does not accept in its share of the time, the next one is tried too. */
 function dial({ hostname, port, protocol }: URL, lookup: Lookup, time: number, signal: AbortSignal): Socket {

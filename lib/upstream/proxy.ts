@@ -25,9 +25,9 @@ export function createProxyChoice({ http, https, except = '' }: ProxySettings): 
   }
 }
 
-/** A proxy without a scheme is an HTTP proxy. Like Go, it uses no proxy if it cannot read the URL. */
+/** A proxy without a scheme is an HTTP proxy. Like Go, it uses no proxy if it cannot read the URL, as with a lone `%`. */
 function readProxy(text: string | undefined): URL | undefined {
-  if (text === undefined || text === '') return undefined
+  if (text === undefined || text === '' || /%(?![0-9a-f]{2})/i.test(text)) return undefined
   return URL.parse(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`) ?? undefined
 }
 

@@ -240,12 +240,12 @@ test('createProbe asks through the proxy, over HTTP with the whole URL and over 
   const identity = makeIdentity()
   await withServer(createServer(), ok, (plain) =>
     withServer(createServer(), proxyTo(plain.port), async ({ port, received }) => {
-      const proxies = { http: `http://us%65r:secret@127.0.0.1:${port}` }
+      const proxies = { http: `http://us%65r:s%fcret%C3%BC@127.0.0.1:${port}` }
       const result = await probeOf({ url: 'http://registry.invalid/v2', isNamed: false }, proxies)
       assert.equal(result.reason, 'it answers 401')
       const [line, host] = received().split('\r\n')
       assert.deepEqual([line, host], ['GET http://registry.invalid/v2/ HTTP/1.1', 'Host: registry.invalid'])
-      assert.match(received(), new RegExp(`^Proxy-Authorization: Basic ${btoa('user:secret')}\r$`, 'm'))
+      assert.match(received(), new RegExp(`^Proxy-Authorization: Basic ${btoa('user:s\u00fcret\u00c3\u00bc')}\r$`, 'm'))
     }),
   )
   await withServer(

@@ -46,7 +46,8 @@ test('createProxyChoice takes a proxy without a scheme for HTTP, and none that i
   const url = new URL('http://a.example')
   assert.equal(createProxyChoice({ http: 'user:secret@p:3128' })(url)?.href, 'http://user:secret@p:3128/')
   assert.equal(createProxyChoice({ http: '' })(url), undefined)
-  assert.equal(createProxyChoice({ http: 'http://[' })(url), undefined)
+  for (const http of ['http://[', 'http://user:100%@p:3128', 'user:%zz@p:3128'])
+    assert.equal(createProxyChoice({ http })(url), undefined)
   assert.equal(createProxyChoice({ https: 'p:1' })(url), undefined)
 })
 
