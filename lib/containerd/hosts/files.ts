@@ -59,10 +59,10 @@ export const HOSTS_FILES = {
   rename: (from: string, to: string): Promise<void> => fs.rename(from, to),
   unlink: (path: string): Promise<void> => fs.unlink(path),
 
-  /** Removes a directory, unless something is in it, or it is a link. */
+  /** Removes a directory, unless something is in it, or it is a link or a mount. */
   async removeEmptyDirectory(path: string): Promise<void> {
     await fs.rmdir(path).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOTDIR') throw error
+      if (!['ENOTEMPTY', 'ENOTDIR', 'EBUSY'].includes(error.code ?? '')) throw error
     })
   },
 }
