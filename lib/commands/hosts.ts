@@ -2,7 +2,7 @@ import { dirname, join } from 'node:path'
 import { HOSTS_FILES, isRefusal } from '../containerd/hosts/files.ts'
 import { DEFAULT_NAMESPACE, isWithoutMirror, ownViews, registriesToWrite } from '../containerd/hosts/look.ts'
 import { hostsCommand, type MirrorEntry, mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
-import { applyChange, type Change, planRemove, planWrite } from '../containerd/hosts/plan.ts'
+import { applyChanges, type Change, planRemove, planWrite } from '../containerd/hosts/plan.ts'
 import { readCommandLine } from '../settings/read.ts'
 import { ConfigurationError, type Settings } from '../settings/settings.ts'
 import { type Command, programText } from './command.ts'
@@ -50,10 +50,12 @@ export const hosts: Command = {
       for (const change of changes) print(tell(change) + (change.action === 'keep' ? '' : indented(change.after)))
       return
     }
-    for (const change of changes) {
-      await applyChange(change, HOSTS_FILES)
-      print(tell(change))
+    const failed: string[] = []
+    for await (const { change, problem } of applyChanges(changes, HOSTS_FILES)) {
+      if (problem === undefined) print(tell(change))
+      else failed.push(`${change.path}: ${problem}`)
     }
+    if (failed.length > 0) throw new ConfigurationError(failed)
     if (changes.length === 0) print(`${certsDir}: no hosts.toml has an entry that swarmirror wrote\n`)
     if (mirror === undefined || registries !== undefined) return
     const check = { certsDir, mirror, registries, version: undefined, program: programText(context) }

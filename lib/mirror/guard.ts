@@ -4,11 +4,10 @@ import { findingAsText, type Report, registerCheckMetrics } from '../containerd/
 import { type CheckDependencies, type CheckResult, type CheckSubject, runCheck } from '../containerd/check/run.ts'
 import { createCheckWatch } from '../containerd/check/watch.ts'
 import type { Containerd } from '../containerd/client/client.ts'
-import { HostsError } from '../containerd/hosts/endpoint.ts'
 import { HOSTS_FILES, isRefusal } from '../containerd/hosts/files.ts'
 import { registriesToWrite } from '../containerd/hosts/look.ts'
 import { mirrorEntryFor } from '../containerd/hosts/mirror-entry.ts'
-import { applyChange, planWrite } from '../containerd/hosts/plan.ts'
+import { applyChanges, planWrite } from '../containerd/hosts/plan.ts'
 import type { Logger } from '../observe/log.ts'
 import type { Metrics } from '../observe/metrics.ts'
 import type { Readiness } from '../observe/readiness.ts'
@@ -111,13 +110,13 @@ export function createHostsKeeper(settings: Settings, listen: Address, log: Logg
       const { registries } = await registriesToWrite(settings, HOSTS_FILES)
       const { changes, refusals } = await planWrite({ certsDir, mirror, registries }, HOSTS_FILES)
       for (const { path, reason } of refusals) log.warn('hosts.toml left as it is', { path, reason })
-      for (const change of changes) {
-        await applyChange(change, HOSTS_FILES)
+      for await (const { change, problem } of applyChanges(changes, HOSTS_FILES)) {
         const { path, action } = change
-        if (action !== 'keep') log.info('hosts.toml written', { path, action })
+        if (problem !== undefined) log.error('hosts.toml could not be written', { path, reason: problem })
+        else if (action !== 'keep') log.info('hosts.toml written', { path, action })
       }
     } catch (error) {
-      if (!(error instanceof HostsError || isRefusal(error))) throw error
+      if (!isRefusal(error)) throw error
       log.error('hosts.toml could not be written', { error })
     }
   }

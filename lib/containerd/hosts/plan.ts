@@ -175,6 +175,20 @@ async function planFileRemoval(directory: string, files: HostsFiles): Promise<Ch
   return { ...unchanged, after: own.rest, action: 'take-out' }
 }
 
+/** Makes changes, and tells of each why it could not be made. One that cannot be made does not keep others from it. */
+export async function* applyChanges(changes: readonly Change[], files: HostsFiles) {
+  for (const change of changes) {
+    let problem: string | undefined
+    try {
+      await applyChange(change, files)
+    } catch (error) {
+      if (!(error instanceof HostsError || isRefusal(error))) throw error
+      problem = error.message
+    }
+    yield { change, problem }
+  }
+}
+
 /**
  * Makes a change. The file is replaced by a rename, so that containerd and a crash see the old one or the new one.
  *
@@ -182,8 +196,7 @@ async function planFileRemoval(directory: string, files: HostsFiles): Promise<Ch
  */
 export async function applyChange({ path, target, before, after, action }: Change, files: HostsFiles): Promise<void> {
   if (action === 'keep') return
-  if ((await files.read(target))?.toString('utf8') !== before)
-    throw new HostsError(`${path}: somebody changed it meanwhile`)
+  if ((await files.read(target))?.toString('utf8') !== before) throw new HostsError('somebody changed it meanwhile')
   const directory = dirname(target)
   await files.makeDirectory(directory)
   // What a killed write left.

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it, test } from 'node:test'
@@ -51,6 +52,25 @@ test('hosts ends with 78 before the first write when one of the files cannot be 
     assert.equal(code, 78)
     assert.match(stderr, /ghcr\.io\/hosts\.toml: line 1, column \d+: .*; nothing was written\n$/)
     assert.deepEqual(await readdir(certs), ['ghcr.io'])
+  })
+})
+
+test('hosts ends with 78 for a file that cannot be changed after all, and changes the others', async () => {
+  await withTemporaryDirectory(async (certs) => {
+    const changed = join(certs, 'ghcr.io', 'hosts.toml')
+    const { code, stdout, stderr } = await runHere(
+      ['hosts', '--certs-dir', certs, '--registries', 'docker.io,ghcr.io,quay.io'],
+      {
+        // While the first file is written, somebody else writes the second.
+        onPrint: () => {
+          mkdirSync(join(certs, 'ghcr.io'), { recursive: true })
+          writeFileSync(changed, '# theirs\n')
+        },
+      },
+    )
+    assert.deepEqual([code, stderr], [78, `${changed}: somebody changed it meanwhile\n`])
+    assert.match(stdout, /docker\.io.*: created\n.*quay\.io.*: created\n$/)
+    assert.equal(await readFile(changed, 'utf8'), '# theirs\n')
   })
 })
 
