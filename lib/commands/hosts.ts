@@ -37,9 +37,10 @@ export const hosts: Command = {
       if (!isRefusal(error)) throw error
       throw new ConfigurationError([`${error.message}; nothing was written`])
     })
-    // A file that somebody else broke is left alone, and the mirror works for all other registries.
+    // A file that somebody else broke is left alone, and the mirror comes or goes for all other registries.
     const general = join(certsDir, DEFAULT_NAMESPACE)
-    const left = refusals.filter(({ path }) => settings.also === 'all' && dirname(path) !== general)
+    const isForAll = settings.also === 'all' || (mirror === undefined && registries === undefined)
+    const left = refusals.filter(({ path }) => isForAll && dirname(path) !== general)
     const refused = refusals.filter((refusal) => !left.includes(refusal))
     if (refused.length > 0) {
       throw new ConfigurationError(refused.map(({ path, reason }) => `${path}: ${reason}; nothing was written`))

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it, test } from 'node:test'
 import { type CommandOutcome, runHere } from '../../fixtures/command.ts'
@@ -143,6 +143,22 @@ describe('hosts --also', () => {
       assert.match(stderr, /quay\.io\/hosts\.toml: left as it is: line 1, column \d+: /)
       assert.doesNotMatch(stdout, /quay\.io/)
       assert.equal(await readFile(join(certs, 'quay.io', 'hosts.toml'), 'utf8'), 'a = ]\n')
+    }))
+
+  it('--remove leaves files that nobody can read, unless it is told of them', () =>
+    withRegistries({ 'ghcr.io': THEIRS, 'quay.io': '' }, async (certs) => {
+      await run(certs, '--also', 'all')
+      const path = join(certs, 'quay.io', 'hosts.toml')
+      await rm(path)
+      await mkdir(path)
+      const named = await run(certs, '--remove', '--registries', 'ghcr.io,quay.io')
+      assert.deepEqual([named.code, named.stdout], [78, ''])
+      assert.match(named.stderr, /quay\.io\/hosts\.toml: .* is not a file; nothing was written\n$/)
+      const { code, stderr } = await run(certs, '--remove')
+      assert.equal(code, 0)
+      assert.match(stderr, /quay\.io\/hosts\.toml: left as it is: .* is not a file\n$/)
+      assert.deepEqual((await readdir(certs)).sort(), ['ghcr.io', 'quay.io'])
+      assert.equal(await readFile(join(certs, 'ghcr.io', 'hosts.toml'), 'utf8'), THEIRS)
     }))
 
   it('writes nothing if a file that it names is broken', () =>
