@@ -197,25 +197,14 @@ securityContext:
   securityContext:
     {{- include "swarmirror.confined" .root | nindent 4 }}
   volumeMounts:
-    # It asks containerd for its version.
-    - name: containerd-socket
-      mountPath: {{ $node.socket }}
-      readOnly: true
     - name: certs
       mountPath: {{ $node.certs }}
 {{- end }}
 
-{{- define "swarmirror.hostsVolumes" -}}
-{{- $node := include "swarmirror.node" . | fromYaml -}}
-- name: containerd-socket
-  # Only this file. containerd makes a new socket at each start, which a container sees only after its own restart:
-  # the mirror notices that, and ends.
-  hostPath:
-    path: {{ $node.socket }}
-    type: Socket
+{{- define "swarmirror.certsVolume" -}}
 - name: certs
   # The only place on the node that pods write: hosts.toml files.
   hostPath:
-    path: {{ $node.certs }}
+    path: {{ (include "swarmirror.node" . | fromYaml).certs }}
     type: DirectoryOrCreate
 {{- end }}
