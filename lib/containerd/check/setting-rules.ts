@@ -75,9 +75,11 @@ function samePath(a: string, b: string): boolean {
 }
 
 /** What makes containerd look where the hosts.toml files are. */
-function remedyForConfigPath(view: ConfigView): Remedy {
+function remedyForConfigPath(view: ConfigView): Remedy | undefined {
   const { dialect, settings, reader, problems } = view
   const { certsDir } = view.expectation
+  // What could be read is right, and for the rest there is another finding.
+  if (settings.configPath.value === certsDir) return undefined
   const byDistribution = remedyByDistribution(view, 'configPath', certsDir)
   const simpler = remedyForPaths(view) ?? remedyByDirectory(view) ?? byDistribution
   if (simpler !== undefined) return simpler

@@ -282,6 +282,14 @@ describe('checkConfig', () => {
       assert.equal(only(findings, 'registry-config-path').severity, 'unknown')
     })
 
+    it('asks for nothing that is already so in what could be read', async () => {
+      for (const [version, text] of [['1.7.24', RIGHT_OLD] as const, ['2.2.0', RIGHT] as const]) {
+        const findings = await check(version, { [MAIN]: `imports = ["gone.toml"]\n${text}` })
+        const { severity, remedy } = only(findings, 'registry-config-path')
+        assert.deepEqual([severity, remedy], ['unknown', undefined])
+      }
+    })
+
     it('is an error with its place in a file that containerd cannot read either', async () => {
       const broken = only(await check('2.2.0', `${RIGHT}x = [\n`), 'containerd-config-file')
       assert.equal(broken.severity, 'error')
