@@ -10,7 +10,7 @@ import { paintFor } from '../observe/paint.ts'
 import { bounded } from '../platform/abort.ts'
 import { listen } from '../platform/listen.ts'
 import { readCommandLine } from '../settings/read.ts'
-import { type Address, ConfigurationError, hostOf, type Settings } from '../settings/settings.ts'
+import { type Address, ConfigurationError, doorsOf, hostOf } from '../settings/settings.ts'
 import { type Command, programText } from './command.ts'
 
 /** Milliseconds to wait for the admin door of a mirror on this node. */
@@ -41,7 +41,7 @@ export const check: Command = {
       throw new ConfigurationError(['check looks at containerd, and --store oci-layout does without it'])
     }
     const log = createLogger(report, settings['log-level'] === 'info' ? 'warn' : settings['log-level'])
-    const ports = await lookAtPorts(portsOf(settings), () => runsHere(settings['admin-listen'], stop))
+    const ports = await lookAtPorts(doorsOf(settings), () => runsHere(settings['admin-listen'], stop))
     await using parts = new AsyncDisposableStack()
     const doors = parts.adopt(createBootstrapDoors(settings), (made) => made.close())
     const found = [...findingsOf([CLOCK, ...DOOR_RULES], await doors.ask(stop)), ...PORTS.judge(ports)]
@@ -63,16 +63,6 @@ export const check: Command = {
   },
 }
 
-function portsOf(settings: Settings): PortToCheck[] {
-  const metrics = settings['metrics-listen']
-  return [
-    { flag: 'listen', ...settings.listen },
-    { flag: 'peer-listen', ...settings['peer-listen'], udp: true },
-    { flag: 'admin-listen', ...settings['admin-listen'] },
-    ...(metrics === undefined ? [] : [{ flag: 'metrics-listen' as const, ...metrics }]),
-  ]
-}
-
 /** Whether a mirror answers at the admin door. Then it is the one that uses the ports. */
 async function runsHere({ host, port }: Address, stop: AbortSignal): Promise<boolean> {
   const ask = async (signal: AbortSignal) => {
@@ -91,15 +81,6 @@ async function openProbeDoor(door: ProbeDoor, wanted: Address, parts: AsyncDispo
   return parts.adopt(await open(wanted).catch(() => open(ANY)), cut)
 }
 
-/** An address at which the mirror will open a door. */
-export interface PortToCheck {
-  readonly flag: string
-  readonly host: string
-  readonly port: number
-  /** Whether UDP is needed as well as TCP. */
-  readonly udp?: boolean
-}
-
 /** Which addresses of the mirror cannot be used, and whether a mirror on this node uses them. */
 interface PortUse {
   /** In words, with the flag of each. */
@@ -112,10 +93,13 @@ interface PortUse {
  *
  * @param runsHere whether a mirror answers at its admin door; called last, because a mirror that starts opens that door last
  */
-export async function lookAtPorts(ports: readonly PortToCheck[], runsHere: () => Promise<boolean>): Promise<PortUse> {
+export async function lookAtPorts(
+  doors: ReturnType<typeof doorsOf>,
+  runsHere: () => Promise<boolean>,
+): Promise<PortUse> {
   const taken: string[] = []
-  for (const { flag, host, port, udp = false } of ports) {
-    for (const protocol of udp ? (['TCP', 'UDP'] as const) : (['TCP'] as const)) {
+  for (const { flag, host, port } of doors) {
+    for (const protocol of flag === 'peer-listen' ? (['TCP', 'UDP'] as const) : (['TCP'] as const)) {
       const problem = await tryToBind(host, port, protocol)
       if (problem !== undefined) taken.push(`--${flag} ${host}:${port} (${protocol}): ${problem}`)
     }

@@ -5,6 +5,7 @@ import { isLoopback } from '../platform/address.ts'
 import {
   type Address,
   ConfigurationError,
+  doorsOf,
   SETTINGS,
   type SettingDeclaration,
   type SettingName,
@@ -167,20 +168,17 @@ export function asLines(given: readonly (string | undefined)[]): (text: string) 
 /** Contradictions between settings, as far as they could be read. */
 function contradictions(settings: Partial<Settings>, keyGiven: boolean): string[] {
   const problems: string[] = []
-  const doors = (['listen', 'peer-listen', 'admin-listen', 'metrics-listen'] as const).flatMap((name) => {
-    const address = settings[name]
-    return address === undefined ? [] : [{ flag: `--${name}`, address }]
-  })
-  const open = doors.filter(({ address }) => !isLoopback(address.host))
+  const doors = doorsOf(settings)
+  const open = doors.filter(({ host }) => !isLoopback(host))
   if (open.length > 0 && !keyGiven) {
-    const flags = open.map(({ flag }) => flag).join(', ')
+    const flags = open.map(({ flag }) => `--${flag}`).join(', ')
     problems.push(
       `${flags}: a door beyond loopback needs a swarm key; give --swarm-key or --swarm-key-file (\`key\` prints a fresh one)`,
     )
   }
-  for (const [index, { flag, address }] of doors.entries()) {
+  for (const [index, door] of doors.entries()) {
     for (const other of doors.slice(index + 1)) {
-      if (collide(address, other.address)) problems.push(`${flag} and ${other.flag}: both on port ${address.port}`)
+      if (collide(door, other)) problems.push(`--${door.flag} and --${other.flag}: both on port ${door.port}`)
     }
   }
   return problems

@@ -288,6 +288,14 @@ export type Settings = {
     | ((typeof SETTINGS)[Name] extends { readonly default: string } ? never : undefined)
 }
 
+/** The addresses at which a mirror opens its doors, with the names of their settings, as far as they are known. */
+export function doorsOf(settings: Partial<Settings>) {
+  return (['listen', 'peer-listen', 'admin-listen', 'metrics-listen'] as const).flatMap((flag) => {
+    const address = settings[flag]
+    return address === undefined ? [] : [{ flag, ...address }]
+  })
+}
+
 /** The environment variable of a setting. */
 export function variableOf(name: string): string {
   return `SWARMIRROR_${name.toUpperCase().replaceAll('-', '_')}`

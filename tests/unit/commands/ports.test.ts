@@ -3,9 +3,10 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { test } from 'node:test'
-import { lookAtPorts, PORTS, type PortToCheck } from '../../../lib/commands/check.ts'
+import { lookAtPorts, PORTS } from '../../../lib/commands/check.ts'
+import type { doorsOf } from '../../../lib/settings/settings.ts'
 
-async function portsOf(ports: readonly PortToCheck[], runsHere: () => Promise<boolean>) {
+async function portsOf(ports: ReturnType<typeof doorsOf>, runsHere: () => Promise<boolean>) {
   const [finding] = await PORTS.judge(await lookAtPorts(ports, runsHere))
   return finding ?? assert.fail()
 }
@@ -20,8 +21,8 @@ test('ports are found free, taken, or taken by the mirror itself, for TCP and fo
   const socket = createSocket('udp4')
   socket.bind(0, '127.0.0.1')
   await once(socket, 'listening')
-  const tcp = { flag: 'listen', host: '127.0.0.1', port }
-  const udp = { flag: 'peer-listen', host: '127.0.0.1', port: socket.address().port, udp: true }
+  const tcp = { flag: 'listen' as const, host: '127.0.0.1', port }
+  const udp = { flag: 'peer-listen' as const, host: '127.0.0.1', port: socket.address().port }
   try {
     assert.equal((await portsOf([{ ...tcp, port: 0 }], nobody)).severity, 'ok')
     const taken = await portsOf([tcp, udp], nobody)
