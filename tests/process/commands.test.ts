@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
-import type { ChildProcess } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
-import { readdir } from 'node:fs/promises'
+import { once } from 'node:events'
+import { open, readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import process from 'node:process'
@@ -10,7 +11,7 @@ import { runHere } from '../fixtures/command.ts'
 import { withTemporaryDirectory } from '../fixtures/image.ts'
 import { ownAddress, PEER_PORT } from '../fixtures/loopback.ts'
 import { LOOPBACK, problemsOf, withImageLayout } from '../fixtures/mirror.ts'
-import { MAIN, runProgram } from '../fixtures/process.ts'
+import { commandOf, MAIN, runProgram } from '../fixtures/process.ts'
 
 test('main.ts exits with 78 and prints all problems of the settings, one line each', async () => {
   const { code, stdout, stderr } = await runProgram(MAIN, ['--resolve', 'on', '--nonsense', 'stray'], {
@@ -77,6 +78,22 @@ test('main.ts hosts writes all files even if nobody reads what it prints, and th
     assert.equal(code, 1)
     assert.match(stderr, /^standard output: .*EPIPE.*\n$/)
     for (const registry of registries) assert.deepEqual(await readdir(join(dir, registry)), ['hosts.toml'])
+  })
+})
+
+test('main.ts does its work even if there is no space for what it prints and logs', async () => {
+  await withTemporaryDirectory(async (dir) => {
+    const full = await open('/dev/full', 'w')
+    const codeOf = async (...args: string[]) => {
+      const [command, ...leading] = commandOf(MAIN)
+      const child = spawn(command, [...leading, ...args], { stdio: ['ignore', full.fd, full.fd] })
+      return (await once(child, 'exit'))[0] as unknown
+    }
+    const flags = ['--certs-dir', dir, '--registries', 'a.example,b.example']
+    const codes = [await codeOf('hosts', ...flags), await codeOf('nonsense')]
+    await full.close()
+    assert.deepEqual(codes, [1, 78])
+    assert.deepEqual((await readdir(dir)).sort(), ['a.example', 'b.example'])
   })
 })
 
