@@ -170,7 +170,10 @@ export const SETTINGS = {
   also: {
     meaning:
       'registries that have a directory of their own in `--certs-dir`, separated by commas, or `all`: `hosts` writes to these directories as well',
-    schema: reading((text) => (text === 'all' ? text : readRegistries(text))),
+    schema: reading((text) => {
+      const registries = readRegistries(text)
+      return registries.has('all') ? ('all' as const) : registries
+    }),
   },
   'manage-hosts': {
     default: 'off',

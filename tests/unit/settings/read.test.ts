@@ -211,6 +211,7 @@ const FORMS: { readonly [Name in SettingName]: { accepted: [string, unknown][]; 
   also: {
     accepted: [
       ['all', 'all'],
+      ['ghcr.io, all', 'all'],
       ['ghcr.io,registry.example:5000', new Set(['ghcr.io', 'registry.example:5000'])],
     ],
     refused: [['https://ghcr.io', /invalid registry/]],
