@@ -343,6 +343,14 @@ describe('chart', () => {
     )
   })
 
+  test('chart: a setting that is null is as if it were not given', async () => {
+    const settings = { registries: null, also: null, bootstrap: null, 'manage-hosts': null, verify: null }
+    for (const distribution of ['none', 'gke', 'k3s']) {
+      const { resources } = await renderChart({ distribution, settings })
+      assert.deepEqual(resources, of(distribution).resources, distribution)
+    }
+  })
+
   test("chart: the documentation's values do what they say", async () => {
     const { pod, resources } = await renderChart(parse(blockOf('k8s/README.md', 'values')))
     const [mirror = assert.fail()] = pod.containers

@@ -75,10 +75,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end }}
 
-{{- /* The settings of the values, with what follows from the distribution. */ -}}
+{{- /* The settings of the values, with what follows from the distribution. One that is null is not given. */ -}}
 {{- define "swarmirror.settings" -}}
 {{- $node := include "swarmirror.node" . | fromYaml -}}
-{{- $settings := deepCopy .Values.settings -}}
+{{- $settings := dict -}}
+{{- range $name, $value := .Values.settings -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $_ := set $settings $name $value -}}
+{{- end -}}
+{{- end -}}
 {{- if and $node.registries (not (hasKey $settings "registries")) -}}
 {{- $_ := set $settings "registries" $node.registries -}}
 {{- end -}}
@@ -127,10 +132,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   value: dns:{{ include "swarmirror.name" . }}.{{ .Release.Namespace }}.svc:{{ .Values.ports.peer }}
 {{- end }}
 {{- range $name, $value := $settings }}
-{{- if not (kindIs "invalid" $value) }}
 - name: SWARMIRROR_{{ $name | upper | replace "-" "_" }}
   value: {{ include "swarmirror.setting" $value | quote }}
-{{- end }}
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
