@@ -368,6 +368,7 @@ describe('chart', () => {
     const cases: readonly (readonly [object, RegExp])[] = [
       [{ distribution: 'kubeadm' }, /'\/distribution'/],
       [{ settings: { verfy: 'on' } }, /'\/settings'.*'verfy' not allowed/],
+      [{ settings: { 'max-transfers': 1.5 } }, /'\/settings\/max-transfers'/],
       [{ settings: { listen: '0.0.0.0:5000' } }, /'\/settings'.*'listen' not allowed/],
       [{ image: { digest: 'sha256:12' } }, /'\/image\/digest'/],
       [{ image: { repository: 'registry.example/swarmirror:1' } }, /'\/image\/repository'/],
