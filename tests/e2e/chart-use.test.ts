@@ -1,10 +1,14 @@
 /** Helm with the chart at an API server: the swarm key stays the same, and uninstalling waits for the nodes. */
 import assert from 'node:assert/strict'
+import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, test } from 'node:test'
 import type * as apps from 'kubernetes-models/apps/v1'
 import type * as core from 'kubernetes-models/v1'
 import { splitKeys } from '../../lib/settings/values.ts'
 import { type Kubernetes, type KubernetesObject, startKubernetes } from '../doubles/kubernetes.ts'
+import { page } from '../fixtures/readme.ts'
 import { CHART, tryHelm } from './harness/chart.ts'
 import { until } from './harness/wait.ts'
 
@@ -53,6 +57,32 @@ describe('chart', () => {
     const { code, stderr } = await tried('upgrade', 'swarmirror', CHART)
     assert.notEqual(code, 0, 'another key would split the swarm')
     assert.match(stderr, /the Secret swarmirror has no entry swarm\.key/)
+  })
+
+  test('chart: an upgrade as documented keeps your values, and takes all others from the new chart', async () => {
+    const older = await mkdtemp(join(tmpdir(), 'swarmirror-older-'))
+    try {
+      await cp(CHART, older, { recursive: true })
+      const change = async (file: string, from: string, to: string) => {
+        const text = await readFile(join(older, file), 'utf8')
+        assert.ok(text.includes(from))
+        await writeFile(join(older, file), text.replace(from, to))
+      }
+      await change('values.yaml', 'minReadySeconds: 5', 'minReadySeconds: 1\ngone: true')
+      await change('values.schema.json', '"minReadySeconds": {', '"gone": {},\n    "minReadySeconds": {')
+      await helm('install', 'swarmirror', older, '--set', 'settings.verify=false')
+      const command = /^helm upgrade swarmirror k8s\/chart --namespace swarmirror (.+)$/m.exec(
+        page('k8s/README.md'),
+      )?.[1]
+      await helm('upgrade', 'swarmirror', CHART, ...(command ?? assert.fail('no command')).split(' '))
+      const { spec } = get('DaemonSet') as unknown as apps.IDaemonSet
+      const [container = assert.fail()] = spec?.template.spec?.containers ?? []
+      assert.equal(container.image, 'localhost/swarmirror:0.1.1')
+      assert.equal(container.env?.find(({ name }) => name === 'SWARMIRROR_VERIFY')?.value, 'off')
+      assert.equal(spec?.minReadySeconds, 5)
+    } finally {
+      await rm(older, { recursive: true, force: true })
+    }
   })
 
   test('chart: two releases have different keys, and your own key is left alone', async () => {
