@@ -59,6 +59,19 @@ describe('chart', () => {
     assert.match(stderr, /the Secret swarmirror has no entry swarm\.key/)
   })
 
+  test('chart: a rollback brings an old key back, which the documentation says, and an upgrade does not', async () => {
+    await helm('install', 'swarmirror', CHART)
+    const made = secretKey()
+    const changed = 'c'.repeat(43)
+    kubernetes.put({ ...get('Secret'), data: { 'swarm.key': Buffer.from(changed).toString('base64') } })
+    await helm('upgrade', 'swarmirror', CHART, '--set', 'image.tag=0.1.1')
+    await helm('upgrade', 'swarmirror', CHART, '--set', 'image.tag=0.1.0')
+    assert.equal(secretKey(), changed)
+    await helm('rollback', 'swarmirror', '1')
+    assert.equal(secretKey(), made)
+    assert.match(page('k8s/README.md'), /`helm rollback` brings back the generated key/)
+  })
+
   test('chart: an upgrade as documented keeps your values, and takes all others from the new chart', async () => {
     const older = await mkdtemp(join(tmpdir(), 'swarmirror-older-'))
     try {
