@@ -408,6 +408,11 @@ describe('chart', () => {
       resources.filter((resource) => !isHook(resource)),
     )
     assert.deepEqual(await manifests('--uninstall'), [of('talos').uninstall])
+    // Deleting the namespace leaves what is in none.
+    const text = await readFile(join(ROOT, 'k8s', 'README.md'), 'utf8')
+    const deleted = /^kubectl delete clusterrolebinding,clusterrole (\S+)/m.exec(text)?.[1]
+    const ofCluster = of('a taint').resources.filter(({ kind }) => /^Cluster/.test(kind))
+    for (const { kind, metadata } of ofCluster) assert.equal(deleted, metadata.name, kind)
   })
 
   test('chart: makes no key when no cluster can keep it, and says what to do', async () => {
