@@ -1,12 +1,16 @@
 /** What Prometheus' own tool says about the metrics and the dashboard's queries. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { run, tryRun } from './harness/command.ts'
 import { metricsOf, testCluster } from './harness/index.ts'
 
 const DASHBOARD = new URL('../../k8s/chart/dashboard.json', import.meta.url)
+const ALERTS = fileURLToPath(new URL('alerts.yaml', DASHBOARD))
 
 const cluster = await testCluster({
   nodes: ['a', { name: 'b', runtime: 'bun' }, { name: 'c', runtime: 'deno' }],
@@ -79,6 +83,29 @@ test('metrics: Prometheus understands every query of the dashboard', async () =>
 })
 
 test("metrics: Prometheus accepts the chart's alerts as rules", async () => {
-  const file = fileURLToPath(new URL('alerts.yaml', DASHBOARD))
-  assert.match(await run('promtool', ['check', 'rules', '--lint-fatal', file]), /SUCCESS: \d+ rules found/)
+  assert.match(await run('promtool', ['check', 'rules', '--lint-fatal', ALERTS]), /SUCCESS: \d+ rules found/)
+})
+
+test('metrics: a registry that does not answer is reported although a node asks for it only every 5 minutes', async () => {
+  const series = 'swarmirror_upstream_up{node="a",registry="registry.example"}'
+  /** Values of 5 minutes: a mirror looks for a minute after it was asked, and then no longer knows the state. */
+  const asked = (value: 0 | 1) => `${value} ${value} stale ${'_ '.repeat(7)}`
+  const isReported = async (values: string, minutes: number) => {
+    const dir = await mkdtemp(join(tmpdir(), 'swarmirror-alerts-'))
+    try {
+      const alerts = [{ eval_time: `${minutes}m`, alertname: 'SwarmirrorUpstreamSilent', exp_alerts: [] }]
+      const tests = [{ interval: '30s', input_series: [{ series, values }], alert_rule_test: alerts }]
+      const file = join(dir, 'tests.yaml')
+      await writeFile(file, JSON.stringify({ rule_files: [ALERTS], evaluation_interval: '30s', tests }))
+      const { code, stdout, stderr } = await tryRun('promtool', ['test', 'rules', file])
+      assert.ok(code === 0 || stderr.includes('got:['), stdout + stderr)
+      return code !== 0
+    } finally {
+      await rm(dir, { recursive: true, force: true })
+    }
+  }
+  assert.equal(await isReported(asked(1).repeat(4), 19), false)
+  assert.equal(await isReported(asked(1) + asked(0).repeat(3), 9), false, 'for less than 5 minutes')
+  assert.equal(await isReported(asked(1) + asked(0).repeat(3), 19), true)
+  assert.equal(await isReported(asked(0).repeat(4) + asked(1), 21), false, 'it answers again')
 })
