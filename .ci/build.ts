@@ -7,7 +7,7 @@
  *     swarmirror           the same as one executable with Bun and libsodium inside
  *     THIRD-PARTY-NOTICES  the licenses of what is in these, for whoever passes them on
  *   bun .ci/build.ts --package [DIR]    in dist/package or DIR, made anew, what `npm run package` packs:
- *     package.json         its name, version and program
+ *     package.json         its name, version and program; and on GitHub the repository, as npm asks of a package with provenance
  *     swarmirror.mjs       the program as one ESM file
  *     sodium-native-*.node libsodium for Linux on amd64 and arm64, which that file loads from beside itself
  *     README.md, LICENSE, THIRD-PARTY-NOTICES
@@ -173,8 +173,10 @@ async function makePackage(dir: string): Promise<void> {
   const { name, version, description, license, engines } = JSON.parse(
     await readFile(join(ROOT, 'package.json'), 'utf8'),
   )
+  const { GITHUB_SERVER_URL: server, GITHUB_REPOSITORY: repository } = process.env
   const manifest = {
     ...{ name, version, description, license, type: 'module', engines },
+    ...(server && repository && { repository: { type: 'git', url: `git+${server}/${repository}.git` } }),
     bin: { [name]: 'swarmirror.mjs' },
   }
   await writeFile(join(dir, 'package.json'), `${JSON.stringify(manifest, undefined, 2)}\n`)

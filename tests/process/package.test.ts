@@ -36,10 +36,16 @@ describe('npm run package', { skip }, () => {
   })
   const registryUrl = () => `http://127.0.0.1:${(registry.address() as AddressInfo).port}`
 
+  async function build(name: string, variables: Readonly<Record<string, string>> = {}): Promise<string> {
+    const folder = join(dir, name)
+    const env = { ...process.env, ...variables }
+    await promisify(execFile)(join(BIN, 'bun'), [join(ROOT, '.ci', 'build.ts'), folder, '--package'], { env })
+    return folder
+  }
+
   /** Packs it anew, like the script of package.json. */
   async function pack(name: string): Promise<Buffer> {
-    const folder = join(dir, name)
-    await promisify(execFile)(join(BIN, 'bun'), [join(ROOT, '.ci', 'build.ts'), folder, '--package'])
+    const folder = await build(name)
     const { stdout } = await run('npm', ['pack', '--silent', folder, '--pack-destination', dir], dir)
     return await readFile(join(dir, stdout.trim()))
   }
@@ -85,6 +91,13 @@ describe('npm run package', { skip }, () => {
       asks.filter((field) => field in manifest),
       [],
     )
+  })
+
+  it('names the repository that GitHub builds it from, because npm refuses provenance without it', async () => {
+    const github = { GITHUB_SERVER_URL: 'https://github.com', GITHUB_REPOSITORY: 'owner/swarmirror' }
+    const { repository } = JSON.parse(await readFile(join(await build('github', github), 'package.json'), 'utf8'))
+    assert.deepEqual(repository, { type: 'git', url: 'git+https://github.com/owner/swarmirror.git' })
+    assert.match(await readFile(join(ROOT, '.github', 'workflows', 'release.yaml'), 'utf8'), /npm publish --provenance/)
   })
 
   const ways: readonly (readonly [string, string, readonly string[]])[] = [
