@@ -119,6 +119,11 @@ describe('chart', () => {
       /Nothing is left to do\.[\s\S]*localhost[\s\S]*no registry has/,
     )
     assert.doesNotMatch(await notes('--set', 'image.repository=registry.example/swarmirror'), /no registry has/)
+    // Of every node, and also of the container that writes hosts.toml files: `logs daemonset/NAME` shows one container of one pod.
+    assert.match(
+      await notes(),
+      /logs --selector app\.kubernetes\.io\/instance=swarmirror --all-containers --ignore-errors/,
+    )
   })
 
   test('chart: uninstalling deletes the mirrors, restores the nodes, waits for them, and leaves nothing behind', async () => {
