@@ -36,6 +36,13 @@ describe('release', () => {
       run.filter((script) => scripts[script] === undefined),
       [],
     )
+    // What attests to the image looks for the registry's login there only, and skopeo keeps it elsewhere by itself.
+    const steps: readonly { run?: string; with?: object }[] = workflow.jobs.publish.steps
+    const pushes = steps.findIndex(({ with: inputs = {} }) => 'push-to-registry' in inputs)
+    const logins = steps.findIndex(({ run = '' }) =>
+      run.includes('export REGISTRY_AUTH_FILE=$HOME/.docker/config.json'),
+    )
+    assert.ok(logins >= 0 && logins < pushes)
     // What another account can move is no version: actions are named by commit, or are GitHub's own.
     const uses = [...text.matchAll(/\buses: (\S+)/g)].map(([, action = '']) => action)
     assert.deepEqual(
