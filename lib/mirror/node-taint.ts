@@ -4,6 +4,7 @@ import * as v from 'valibot'
 import type { Logger } from '../observe/log.ts'
 import type { Readiness } from '../observe/readiness.ts'
 import { bounded } from '../platform/abort.ts'
+import type { Settings } from '../settings/settings.ts'
 
 /** Kubernetes' API as a pod reaches it, and the file with the pod's token, which Kubernetes renews. */
 export const IN_CLUSTER = {
@@ -19,19 +20,12 @@ const NODE = v.object({
   spec: v.object({ taints: v.optional(v.array(v.looseObject({ key: v.string() })), []) }),
 })
 
-export interface NodeTaint {
-  /** The name of the node in Kubernetes. */
-  readonly node: string
-  /** The taint's key, whatever its value and effect. */
-  readonly key: string
-}
-
 /**
- * Removes a taint from this node once, as soon as the mirror is ready, and tries until it is gone. It never adds the taint
- * again.
+ * Removes the taints with a key, whatever their values and effects, from this node once, as soon as the mirror is ready, and
+ * tries until they are gone. It never adds them again.
  */
 export function removeTaintWhenReady(
-  { node, key }: NodeTaint,
+  { node, key }: NonNullable<Settings['untaint']>,
   { readiness, log }: { readonly readiness: Readiness; readonly log: Logger },
   { api, tokenFile, pause = PAUSE }: typeof IN_CLUSTER & { readonly pause?: number } = IN_CLUSTER,
 ) {
