@@ -12,7 +12,7 @@ import {
   type Settings,
   variableOf,
 } from './settings.ts'
-import { isSwarmKey, splitKeys } from './values.ts'
+import { isSwarmKey } from './values.ts'
 
 /** The sources of settings. */
 export interface SettingSources {
@@ -153,9 +153,9 @@ function isSettingName(name: string): name is SettingName {
  */
 export function asLines(given: readonly (string | undefined)[]): (text: string) => string {
   const secrets = given
-    // A key may itself begin with a dash, so try without any, with one and with two dashes taken off.
-    .flatMap((text = '') => [text, text.slice(1), text.slice(2), text.slice(text.indexOf('=') + 1)])
-    .flatMap(splitKeys)
+    .flatMap((text = '') => text.split(/[^\w-]+/))
+    // A key may itself begin with a dash or an underscore, so try with none, one and two characters taken off.
+    .flatMap((part) => [part, part.slice(1), part.slice(2)])
     .filter(isSwarmKey)
     .map((secret) => new RegExp(secret, 'gi'))
   return (text) =>

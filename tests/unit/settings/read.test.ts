@@ -620,6 +620,8 @@ test('readSettings never tells a swarm key, wherever it was put', () => {
       anyName.map((name) => [`--${name}=${key}`]),
       fc.constantFrom([key], [`-${key}`], [`--${key}`], [`-k=${key}`], ['--swarm-key', key, key]),
       fc.constantFrom([`${OTHER},${key}`], ['--listen', `${key}, ${OTHER}`], [`--listen=${key}\n${key}`]),
+      fc.constantFrom([`--bootstrap=${key}:1`], ['--exclude', `(${key}`], [`--registries=_${key}`]),
+      fc.constantFrom([`--default-registry=x/${key}`], ['--bootstrap', `dns:${key}.`], [`"${key}="`]),
     )
   const given = aKey.chain((key) =>
     fc.tuple(
