@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net'
+import { Duplex } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
 import type { ByteSource } from './byte-source.ts'
 import type { MutualTls } from './listener.ts'
@@ -32,13 +33,15 @@ export interface TlsSession {
 const CHUNK = 128 * 1024
 
 /**
- * The bytes that come over a TCP or TLS connection to a server, with back-pressure that reaches the kernel (except under TLS on
- * Deno): at most one read is ahead of the reader.
+ * The bytes that come over a TCP or TLS connection to a server, with back-pressure that reaches the kernel: at most one read is
+ * ahead of the reader.
  *
  * A chunk stays intact until the next call of {@link next}, which uses its memory again.
  */
 export class SocketSource implements ByteSource {
   readonly #socket: Socket
+  /** The connection under {@link #socket}, where only that one can be paused. */
+  #carrier: Socket | undefined
   /** Whether reads are short, as under TLS, so that several may wait to be joined. */
   readonly #isShort: boolean
   readonly #opened = Promise.withResolvers<void>()
@@ -90,7 +93,7 @@ export class SocketSource implements ByteSource {
     const wanted = this.#isShort ? this.#waits < CHUNK : this.#waiting !== undefined
     if (this.#stopped && wanted) {
       this.#stopped = false
-      this.#socket.resume()
+      this.#pausable.resume()
     }
     return promise
   }
@@ -98,6 +101,11 @@ export class SocketSource implements ByteSource {
   async cancel(): Promise<void> {
     this.#fail(new Error('the connection was closed'))
     this.#socket.destroy()
+    this.#carrier?.destroy()
+  }
+
+  get #pausable(): Socket {
+    return this.#carrier ?? this.#socket
   }
 
   #connect({ host, port, tls, session = {} }: SocketAddress): Socket {
@@ -113,11 +121,13 @@ export class SocketSource implements ByteSource {
       }
       return connect({ ...plain, onread: { buffer, callback } })
     }
+    // Deno 2.9 reads on under TLS while that socket is paused, and may then lose its end.
+    if (tls !== undefined && runtimeName === 'deno') this.#carrier = connect(plain)
     const socket =
       tls === undefined
         ? connect(plain)
         : connectTls({
-            ...plain,
+            ...(this.#carrier === undefined ? plain : { socket: relayed(this.#carrier) }),
             ...tls,
             ca: [...tls.ca],
             session: session.ticket,
@@ -131,10 +141,9 @@ export class SocketSource implements ByteSource {
     else {
       socket.on('data', (chunk: Uint8Array) => {
         this.#take(chunk)
-        // Deno 2.9 reads on under TLS while the socket is paused, and may then lose its end.
-        if (this.#waits < CHUNK || runtimeName === 'deno') return
+        if (this.#waits < CHUNK) return
         this.#stop()
-        socket.pause()
+        this.#pausable.pause()
       })
     }
     return socket
@@ -216,6 +225,24 @@ export class SocketSource implements ByteSource {
     this.#lent = joined
     return joined
   }
+}
+
+/** A stream that takes and gives whatever a connection does, and at once. */
+function relayed(connection: Socket): Duplex {
+  const relay = new Duplex({
+    read: () => undefined,
+    write: (chunk, _encoding, done) => connection.write(chunk, done),
+    final: (done) => connection.end(done),
+    destroy(error, done) {
+      connection.destroy()
+      done(error)
+    },
+  })
+  connection.on('data', (chunk) => relay.push(chunk))
+  connection.on('end', () => relay.push(null))
+  connection.on('error', (error) => relay.destroy(error))
+  connection.on('close', () => relay.destroy())
+  return relay
 }
 
 /** Frees a read of Bun, which has up to 512 KiB, together with its last chunk. */

@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto'
 import { request as httpsRequest } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { test } from 'node:test'
-import { setImmediate } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate } from 'node:timers/promises'
 import { createServer, type TlsOptions } from 'node:tls'
 import fc from 'fast-check'
 import { PeerClient } from '../../../lib/peers/client.ts'
@@ -268,6 +268,38 @@ test('PeerClient with TLS sees the end of a body that breaks off, however much o
       client.close()
       await within('the end of the listener', listener.close(AbortSignal.abort()))
     }
+  }
+})
+
+test('PeerClient with TLS takes no more from a peer than its reader and the buffers of the system do', async () => {
+  const most = 48 * 1024 * 1024
+  const buffers = 16 * 1024 * 1024
+  let given = 0
+  const source: ByteSource = {
+    async next() {
+      if (given === most) return undefined
+      given += 128 * 1024
+      return new Uint8Array(128 * 1024)
+    },
+    cancel: async () => undefined,
+  }
+  const answer = () => sourceResponse(source, { headers: { 'content-length': `${most}` } })
+  const listener = await listen(answer, { host: '127.0.0.1', port: 0, tls: ours, onError: assert.ifError })
+  const client = new PeerClient({ tls: another, headTimeout: 5_000 })
+  try {
+    const peer = { host: '127.0.0.1', port: listener.port }
+    const { body } = await client.call(peer, { method: 'GET', path: '/', headers: {} }, never)
+    let taken = 0
+    for (let chunk = await body.next(); chunk !== undefined; chunk = await body.next()) {
+      taken += chunk.length
+      assert.ok(given - taken < buffers, `${given - taken} bytes wait`)
+      // A reader that is slower than the connection.
+      await delay(2)
+    }
+    assert.equal(taken, most)
+  } finally {
+    client.close()
+    await listener.close(AbortSignal.abort())
   }
 })
 
