@@ -74,7 +74,9 @@ export function createDirectoryWatcher(
       if (hasDropped) await delay(ENDING)
       const added: string[] = []
       for (const path of paths) {
+        if (watched.has(path)) continue
         const identity = await identityOf(path)
+        // Another call may have watched it meanwhile.
         if (identity === undefined || closed || watched.has(path)) continue
         add(path, identity)
         added.push(path)
