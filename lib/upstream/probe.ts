@@ -1,4 +1,5 @@
 import { promises as dns, type LookupAddress } from 'node:dns'
+import { open } from 'node:fs/promises'
 import { type IncomingMessage, type OutgoingHttpHeaders, request } from 'node:http'
 import { connect, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
@@ -113,6 +114,8 @@ export function createProbe(settings: ProxySettings): Probe {
       // If no address accepts, there is an error for each.
       const last: unknown = error instanceof AggregateError ? error.errors.at(-1) : error
       if (!(last instanceof Error)) throw error
+      // To a process without a free descriptor every host seems silent, with an error that often names another cause.
+      await (await open('/dev/null')).close()
       const { name, message } = last
       return { state: 'silent', reason: name === 'TimeoutError' ? `no answer within ${time} ms` : message }
     }

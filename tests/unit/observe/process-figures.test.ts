@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { text as textOf } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { registerMirrorMetrics } from '../../../lib/mirror/metrics.ts'
@@ -12,9 +10,9 @@ import { runtimeName, runtimeVersion } from '../../../lib/platform/runtime.ts'
 import { registerSwarmMetrics } from '../../../lib/swarm/metrics.ts'
 import manifest from '../../../package.json' with { type: 'json' }
 import { peerOf } from '../../doubles/peers.ts'
+import { exhausted } from '../../fixtures/exhausted.ts'
 import { NO_FIGURES } from '../../fixtures/metrics.ts'
-import { commandOf } from '../../fixtures/process.ts'
-import { waitFor, within } from '../../fixtures/wait.ts'
+import { waitFor } from '../../fixtures/wait.ts'
 
 /** The values of this process's metrics, by name. */
 async function figures(): Promise<Readonly<Record<string, number>>> {
@@ -110,12 +108,7 @@ test('metrics have the figures of the process and of parts that are read on dema
 })
 
 test('metrics work when the process has no descriptor left, and show that all are open', async () => {
-  const [program, ...args] = commandOf(new URL('../../fixtures/exhausted-child.ts', import.meta.url))
-  const child = spawn('sh', ['-c', 'ulimit -n 200; exec "$0" "$@"', program, ...args], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  const output = await within('the end of the process', textOf(child.stdout)).finally(() => child.kill('SIGKILL'))
-  const { opened, told } = JSON.parse(output)
+  const { opened, told } = await exhausted()
   assert.ok(opened > 100)
   assert.equal(told, 'process_open_fds 200,process_max_fds 200')
 })

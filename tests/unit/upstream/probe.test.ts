@@ -8,6 +8,7 @@ import { createServer as createTlsServer, type TLSSocket } from 'node:tls'
 import { makeAuthorityCertificate, makeNodeCertificate } from '../../../lib/peers/certificate.ts'
 import { createProbe, type UpstreamHost } from '../../../lib/upstream/probe.ts'
 import type { ProxySettings } from '../../../lib/upstream/proxy.ts'
+import { exhausted } from '../../fixtures/exhausted.ts'
 import { never } from '../../fixtures/layout.ts'
 import { PATIENCE } from '../../fixtures/wait.ts'
 
@@ -142,6 +143,11 @@ test('createProbe: a registry that refuses connections, or whose name does not r
   const unknown = await probeOf(at(1, { url: 'https://registry.invalid/v2', isNamed: false }))
   assert.equal(unknown.state, 'silent')
   assert.notEqual(unknown.reason, '')
+})
+
+test('createProbe takes no registry for silent when the process has no descriptor left', async () => {
+  const { probed } = await exhausted()
+  assert.deepEqual(probed, { before: 'answers', during: 'EMFILE' })
 })
 
 test('createProbe tries the addresses of a name, and says why the last one failed', async () => {
