@@ -42,8 +42,11 @@ const ASK_TIMEOUT = 1_000
  * Milliseconds up to which a difference of clocks means nothing: a Date header counts whole seconds, and the answer takes time.
  */
 const DATE_RESOLUTION = 2_000
-/** The system's errors where nothing listens or no route leads. */
-const NOWHERE: ReadonlySet<unknown> = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'EHOSTDOWN', 'ENETUNREACH', 'ETIMEDOUT'])
+/**
+ * The system's errors on a connection that stood. With all others none came to be: nothing listens, no route leads there, a rule
+ * forbids it, or this process has no descriptor left.
+ */
+const HUNG_UP: ReadonlySet<string> = new Set(['ECONNRESET', 'ECONNABORTED', 'EPIPE', 'EPROTO'])
 
 type DoorSettings = Pick<Settings, 'peer-transfer' | 'swarm-key' | 'bootstrap' | 'peer-listen' | 'advertise-host'>
 
@@ -77,8 +80,8 @@ export function createBootstrapDoors(settings: DoorSettings, identity?: ClientTl
     } catch (error) {
       signal.throwIfAborted()
       if (!(error instanceof PeerError)) throw error
-      const { code } = (error.cause ?? {}) as NodeJS.ErrnoException
-      const isNowhere = error.failure === 'silent' || NOWHERE.has(code)
+      const { code = '' } = (error.cause ?? {}) as NodeJS.ErrnoException
+      const isNowhere = error.failure === 'silent' || (/^E[A-Z0-9]+$/.test(code) && !HUNG_UP.has(code))
       // Otherwise something listens there, but does not speak this way, or not with this node.
       return { host, answer: isNowhere ? 'silent' : 'refuses' }
     }

@@ -60,6 +60,26 @@ test('swarm: a node waits, not ready, for its bootstrap name to resolve, names i
   await c.mirror.ready()
 })
 
+// As for a pod of its own that is gone (blackhole, EINVAL), and for what its administrator forbids (prohibit, EACCES).
+for (const [kind, address] of [
+  ['blackhole', '192.0.2.1'],
+  ['prohibit', '192.0.2.2'],
+] as const) {
+  test(`swarm: a node whose route to the bootstrap address is a ${kind} calls it silent and is ready, and joins later`, async () => {
+    await hold()
+    for (const { mirror } of cluster.nodes) if (mirror.running) await mirror.kill()
+    await c.exec('ip', ['route', 'add', kind, address])
+    await c.network.setNames({ [SERVICE]: [address] })
+    await c.mirror.start()
+    const saying = (text: string) => logLines(c.mirror).some((line) => JSON.stringify(line).includes(text))
+    await until('C to say so', async () => saying(`${address} does not answer over TCP`))
+    assert.ok(!saying('refuses this node'))
+    await join(a, [a])
+    await know(c, [a, c])
+    await c.untilOffered(image)
+  })
+}
+
 test('swarm: others find a node again that was killed and came back', async () => {
   await hold()
   for (const node of [b, c]) await join(node, [a, b, c])
