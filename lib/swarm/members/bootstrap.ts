@@ -30,12 +30,16 @@ const EXPLORE_TIMEOUT = 5_000
  */
 const INTERVALS = [3_000, 15_000] as const
 
-/** The system's resolver, which knows /etc/hosts and the search domains of a cluster. It has its own timeouts. */
-export const resolveName: ResolveName = async (name) =>
-  (await lookup(name, { family: 4, all: true })).map((found) => found.address)
+/**
+ * The system's resolver, which knows /etc/hosts and the search domains of a cluster. It has its own timeouts, and takes two
+ * questions at a time on Node: those to a silent name server would pile up.
+ */
+export const resolveName: ResolveName = onceAtATime(async (name) =>
+  (await lookup(name, { family: 4, all: true })).map((found) => found.address),
+)
 
-/** Asks a resolver for a name only once at a time, because questions to a silent resolver would pile up. */
-function onceAtATime(resolve: ResolveName): ResolveName {
+/** Asks a resolver for a name only once at a time: a caller that asks meanwhile gets the same answer. */
+export function onceAtATime(resolve: ResolveName): ResolveName {
   const underWay = new Map<string, Promise<readonly string[]>>()
   return (name) => {
     const before = underWay.get(name)
@@ -151,12 +155,11 @@ export function createBootstrap(
     remembered,
     looked,
     clock = systemClock,
-    resolve: ask = resolveName,
+    resolve,
   }: BootstrapDependencies,
   { entries, self, intervals: [alone, connected] = INTERVALS }: BootstrapOptions,
 ) {
   const { map } = dht
-  const resolve = onceAtATime(ask)
   const names = createNames(log, readiness, entries)
   const stop = new AbortController()
   let cancel = (): void => undefined

@@ -6,6 +6,7 @@ import { NetworkMap } from '../../../../lib/swarm/dht/network-map.ts'
 import {
   type BootstrapEntry,
   createBootstrap,
+  onceAtATime,
   type ResolveName,
   resolveBootstrap,
   resolveName,
@@ -118,10 +119,10 @@ function bootstrapping(
 test('Bootstrap asks for a name again only once its resolver has answered', async () => {
   const asked: string[] = []
   let answer = Promise.withResolvers<readonly string[]>()
-  const resolve = (name: string) => {
+  const resolve = onceAtATime((name) => {
     asked.push(name)
     return answer.promise
-  }
+  })
   const { bootstrap, explored } = bootstrapping(resolve, [dns('one'), dns('two'), host('one', 7)])
   // It does not wait for the names.
   for (let time = 0; time < 3; time++) await bootstrap.look(AbortSignal.abort())
@@ -167,7 +168,8 @@ test('Bootstrap looks again and again, more often while the node is alone, and a
   assert.equal(clock.pending, 0)
 })
 
-test("resolveName asks the system's resolver for IPv4 addresses", async () => {
+test("resolveName asks the system's resolver for IPv4 addresses, once at a time whoever asks", async () => {
+  assert.equal(resolveName('localhost'), resolveName('localhost'))
   assert.ok((await resolveName('localhost')).includes('127.0.0.1'))
 })
 
