@@ -61,6 +61,8 @@ const VERIFIED_PATIENCE = 20_000
 const VERIFIED_INTERVAL = 300
 /** Milliseconds for which a peer that has not answered counts as dead, unless it answers: a pull has many layers. */
 const SILENT_LIFE = 5_000
+/** Milliseconds without an answer in which the leader of an image may only be busy. */
+const LONGEST_BUSY = 2_000
 /** Milliseconds to give {@link Flight.sources} beyond those for a lookup. */
 export const CLAIM_TIME = ARRIVAL_PATIENCE + ASK_TIME + LEADER_LOOKS * LEADER_INTERVAL
 
@@ -76,8 +78,8 @@ export function createNodeFlight(
   { lookupTimeout, gives: mayGive }: FlightOptions,
 ) {
   const closing = new AbortController()
-  /** By address, peers that have not answered, and until when keepers are asked not to name them for anything. */
-  const silent = new BoundedMap<{ readonly peer: Peer; readonly until: number }>(MOST_NAMED)
+  /** By address, peers that have not answered, since when, and until when keepers are asked not to name them for anything. */
+  const silent = new BoundedMap<{ readonly peer: Peer; readonly since: number; readonly until: number }>(MOST_NAMED)
   const leaders = new ImageLeaders(clock)
   const keepers = createKeepers({
     ...{ members, router, self, clock: patientClock, closing: closing.signal },
@@ -179,6 +181,19 @@ export function createNodeFlight(
     leaders.forget(download.image)
   }
 
+  /** Notes that a peer has not answered. */
+  function missedAnswer(peer: Peer): void {
+    const now = clock.now()
+    const { since = now, until = now } = silent.get(addressOf(peer)) ?? {}
+    silent.set(addressOf(peer), { peer, since: until > now ? since : now, until: now + SILENT_LIFE })
+  }
+
+  /** Whether a peer that has not answered may only be busy, as a node that leads for an image may be. */
+  function mayBeBusy(peer: Peer, download: Download): boolean {
+    const { since } = silent.get(addressOf(peer)) ?? {}
+    return isLed(download) && (since === undefined || clock.now() - since < LONGEST_BUSY)
+  }
+
   function hasLeft(peer: Peer, digest: Digest): boolean {
     return downloads.get(digest)?.left.some((other) => isSame(other, peer)) === true
   }
@@ -233,21 +248,20 @@ export function createNodeFlight(
         const answer = await askMember(members, peer, { kind: 'state', digest }, signal)
         const isLate = !signal.aborted || (signal.reason as Error).name === 'TimeoutError'
         if (answer !== undefined) silent.delete(addressOf(peer))
-        else if (isLate) silent.set(addressOf(peer), { peer, until: clock.now() + SILENT_LIFE })
+        else if (isLate) missedAnswer(peer)
         const download = downloads.get(digest)
         if (download?.isReleased === true) return { kind: 'gone' }
         if (download !== undefined) {
-          // A node that leads for an image may be too busy to answer.
-          if (answer?.kind === 'later' || (answer === undefined && isLed(download))) {
-            download.parentLateSince ??= clock.now()
-          } else if (answer !== undefined) download.parentLateSince = undefined
+          const isParentLate = answer === undefined ? mayBeBusy(peer, download) : answer.kind === 'later'
+          if (isParentLate) download.parentLateSince ??= clock.now()
+          else if (answer !== undefined) download.parentLateSince = undefined
           download.doesParentLead = answer?.kind === 'arriving' && answer.leads
           if (downloads.isSlow(download)) {
             download.isChallenger = true
             return { kind: 'gone' }
           }
           const { parentLateSince, arrival, returns } = download
-          const isPatient = returns === MOST_RETURNS && isLed(download)
+          const isPatient = isParentLate && returns === MOST_RETURNS && isLed(download)
           const isWaiting = isPatient && parentLateSince !== undefined && clock.now() - parentLateSince < TURN_PATIENCE
           if (isWaiting && arrival?.size !== undefined) return { kind: 'waiting', size: arrival.size }
         }

@@ -589,6 +589,31 @@ test('NodeFlight: the wait for the turn of a leader is bounded', async () => {
   assert.equal(b.flight.missed(digest, true), undefined)
 })
 
+test('NodeFlight: a leader that has not answered for two seconds is dead, and not only busy', async () => {
+  let skipped = 0
+  const clock: Clock = { now: () => systemClock.now() + skipped, after: (ms, run) => systemClock.after(ms, run) }
+  const [a, b] = await led(scene(clock))
+  assert.equal(await a.pull(content, layer), '')
+  a.flight.missed(digest, true)
+  for (let times = 1; times <= 2; times++) {
+    await b.pull(content, layer)
+    assert.deepEqual(await b.flight.state(a.self, digest, never), { kind: 'later' })
+    b.flight.missed(digest, true)
+  }
+  await b.pull(content, layer)
+  const state = async () => (await b.flight.state(a.self, digest, AbortSignal.timeout(50)))?.kind
+  const { answerTo } = a.flight
+  const answers: (string | undefined)[] = []
+  for (const isSilent of [false, true, true, false, true, true]) {
+    a.member.answer(isSilent ? () => undefined : answerTo)
+    answers.push(await state())
+    skipped += 1_900
+  }
+  assert.deepEqual(answers, ['waiting', 'waiting', 'waiting', 'waiting', 'waiting', 'waiting'])
+  assert.equal(await state(), undefined)
+  assert.equal(b.flight.missed(digest, true), undefined)
+})
+
 test('NodeFlight: the follower of a leader that is far too slow goes upstream, but its own follower does not', async () => {
   let skipped = 0
   const clock: Clock = { now: () => systemClock.now() + skipped, after: (ms, run) => systemClock.after(ms, run) }
