@@ -237,7 +237,10 @@ export function createNodeFlight(
       // This comes last, for when the holders have just removed it.
       if (mayFollow && placing?.parent !== undefined && !signal.aborted) {
         metrics.crowds.observe({}, placing.crowd)
-        yield download.follow(placing.parent, placing.crowd)
+        const parent = download.follow(placing.parent, placing.crowd)
+        // Only one keeper was asked. Another one that knew a former parent, or none, could name this node to a node above it.
+        if (download.hasMoved) tellProgress(download)
+        yield parent
       }
     },
 

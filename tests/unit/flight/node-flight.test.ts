@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { afterEach, test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import type { Source } from '../../../lib/flight/flight.ts'
+import { RENEWAL } from '../../../lib/flight/keeper.ts'
 import { encode, type Placing, readAnswer, readQuestion } from '../../../lib/flight/message.ts'
 import { createFlightMetrics } from '../../../lib/flight/metrics.ts'
 import { createNodeFlight, type NodeFlight } from '../../../lib/flight/node-flight.ts'
@@ -409,6 +410,26 @@ test('NodeFlight: a node that follows a peer whose turn has not come asks again,
     assert.deepEqual(await b.flight.state(a.self, digest, never), { kind: 'later' })
     assert.equal(b.flight.missed(digest, true), size)
   }
+})
+
+test('NodeFlight: a node that asks again tells both keepers at once whom it follows now', async () => {
+  // Without the messages that would tell it later.
+  const after: Clock['after'] = (ms, run) => (ms < RENEWAL ? systemClock.after(ms, run) : () => undefined)
+  const join = scene({ ...systemClock, after })
+  const nodes = Array.from({ length: 7 }, () => join())
+  const [first, second] = nodes[0]?.member.closest(key, 2) ?? []
+  const keeper = nodes.find(({ self }) => self.port === second?.port) ?? assert.fail('no second keeper')
+  const [a, b] = nodes.filter(({ self: { port } }) => port !== first?.port && port !== second?.port)
+  assert.ok(a && b)
+  await occupy(a)
+  assert.equal(await a.pull(), '')
+  assert.equal(a.flight.missed(digest, false), undefined)
+  const { kept } = keeper.flight.figures
+  assert.equal(await b.pull(), `parent ${a.self.port}`)
+  assert.deepEqual(await b.flight.state(a.self, digest, never), { kind: 'later' })
+  assert.equal(b.flight.missed(digest, true), content.bytes.length)
+  assert.equal(await b.pull(), `parent ${a.self.port}`)
+  await waitFor('the second one to hear of that', () => keeper.flight.figures.kept === kept + 1)
 })
 
 const image = { registry: 'example.org', repository: 'team/app' }
