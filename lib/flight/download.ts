@@ -71,11 +71,6 @@ export class Download {
     return this.isComplete || (this.arrival?.size !== undefined && this.arrival.written >= this.arrival.size)
   }
 
-  /** Whether it follows, or followed, another parent than its first one. */
-  get hasMoved(): boolean {
-    return this.returns > 0 || this.left.length > 0
-  }
-
   /** Bytes per millisecond since its first ones came. */
   get pace(): number {
     const { arrival, begun } = this

@@ -238,8 +238,8 @@ export function createNodeFlight(
       if (mayFollow && placing?.parent !== undefined && !signal.aborted) {
         metrics.crowds.observe({}, placing.crowd)
         const parent = download.follow(placing.parent, placing.crowd)
-        // Only one keeper was asked. Another one that knew a former parent, or none, could name this node to a node above it.
-        if (download.hasMoved) tellProgress(download)
+        // Only one keeper was asked, and the other one could name this node to a node above it.
+        tellProgress(download)
         yield parent
       }
     },
