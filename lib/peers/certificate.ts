@@ -1,11 +1,5 @@
 import { createHash, type KeyObject, randomBytes, sign } from 'node:crypto'
 
-/** The period in which a certificate is valid; before 2050. */
-export interface Period {
-  readonly from: Date
-  readonly to: Date
-}
-
 /** The key pair, of P-256, that signs a certificate. */
 export interface Issuer {
   readonly publicKey: KeyObject
@@ -25,36 +19,36 @@ const COMMON_NAME = objectIdentifier('550403')
 /** 2.5.29.17 and 2.5.29.19 (RFC 5280, section 4.2.1). */
 const SUBJECT_ALT_NAME = objectIdentifier('551d11')
 const BASIC_CONSTRAINTS = objectIdentifier('551d13')
+/**
+ * The period of all certificates, the same on every node. It does not depend on the clock, which may be years off when a mirror
+ * starts on a machine that keeps no time while it is off. A clock before the period would look like a wrong swarm key, so it
+ * begins with the clock's own zero. Two-digit years (RFC 5280, section 4.1.2.5) go from 1950 to 2049.
+ */
+const PERIOD = sequence(utcTime('700101000000Z'), utcTime('491231235959Z'))
 /** Bytes of a public key of P-256 as a point: 0x04, then both coordinates (SEC 1, section 2.3.3). */
 const POINT = 65
 
 /** Makes the certificate of an authority, in PEM. */
-export function makeAuthorityCertificate(authority: Issuer, period: Period): string {
+export function makeAuthorityCertificate(authority: Issuer): string {
   const isAuthority = sequence(BASIC_CONSTRAINTS, der(OCTET_STRING, sequence(der(BOOLEAN, Uint8Array.of(0xff)))))
-  return makeCertificate(authority, authority.publicKey, nameOf(authority.publicKey), period, isAuthority)
+  return makeCertificate(authority, authority.publicKey, nameOf(authority.publicKey), isAuthority)
 }
 
 /** Makes the certificate of a node, in PEM, as server and client under one DNS name. The node is no authority. */
-export function makeNodeCertificate(authority: Issuer, publicKey: KeyObject, dnsName: string, period: Period): string {
+export function makeNodeCertificate(authority: Issuer, publicKey: KeyObject, dnsName: string): string {
   const name = sequence(SUBJECT_ALT_NAME, der(OCTET_STRING, sequence(der(IMPLICIT | 2, Buffer.from(dnsName)))))
-  return makeCertificate(authority, publicKey, commonName(dnsName), period, name)
+  return makeCertificate(authority, publicKey, commonName(dnsName), name)
 }
 
 /** Makes a certificate of version 3 (RFC 5280, section 4.1). */
-function makeCertificate(
-  issuer: Issuer,
-  publicKey: KeyObject,
-  subject: Uint8Array,
-  { from, to }: Period,
-  extension: Uint8Array,
-): string {
+function makeCertificate(issuer: Issuer, publicKey: KeyObject, subject: Uint8Array, extension: Uint8Array): string {
   const signed = sequence(
     der(EXPLICIT | 0, der(INTEGER, Uint8Array.of(2))),
     // The serial number is positive, always has the same length, and cannot be guessed.
     der(INTEGER, Uint8Array.of(0x40), randomBytes(15)),
     ECDSA_WITH_SHA256,
     nameOf(issuer.publicKey),
-    sequence(time(from), time(to)),
+    PERIOD,
     subject,
     publicKey.export({ type: 'spki', format: 'der' }),
     der(EXPLICIT | 3, sequence(extension)),
@@ -93,7 +87,7 @@ function objectIdentifier(hex: string): Uint8Array {
   return der(0x06, Buffer.from(hex, 'hex'))
 }
 
-/** A time to the second, with two digits for the year, as RFC 5280 (section 4.1.2.5) demands until 2049. */
-function time(moment: Date): Uint8Array {
-  return der(UTC_TIME, Buffer.from(`${moment.toISOString().replaceAll(/[-:T]/g, '').slice(2, 14)}Z`))
+/** @param text YYMMDDhhmmssZ */
+function utcTime(text: string): Uint8Array {
+  return der(UTC_TIME, Buffer.from(text))
 }

@@ -1,6 +1,6 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, hkdfSync } from 'node:crypto'
 import type { ClientTls } from '../platform/socket-source.ts'
-import { type Issuer, makeAuthorityCertificate, makeNodeCertificate, type Period } from './certificate.ts'
+import { type Issuer, makeAuthorityCertificate, makeNodeCertificate } from './certificate.ts'
 
 const PURPOSE = 'swarmirror/tls-authority/1'
 /**
@@ -15,12 +15,6 @@ const CURVE = 'P-256'
 const PRIVATE_KEY = '3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420'
 /** The order of P-256's group (SEC 2, section 2.4.2). */
 const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
-/**
- * The period of all certificates, the same on every node. It does not depend on the clock, which may be years off when a mirror
- * starts on a machine that keeps no time while it is off. A clock before the period would look like a wrong swarm key, so it
- * begins with the clock's own zero. RFC 5280's two-digit years end with 2049.
- */
-const PERIOD: Period = { from: new Date(0), to: new Date('2049-12-31T23:59:59Z') }
 
 /**
  * Derives from each swarm key (32 bytes) the key pair of a certificate authority, which is the same on every node. Makes a new
@@ -36,8 +30,8 @@ export function createTlsIdentity(keys: readonly Uint8Array[]): ClientTls {
   if (used === undefined) throw new RangeError('expected at least one swarm key')
   const node = generateKeyPairSync('ec', { namedCurve: CURVE })
   return {
-    ca: authorities.map((authority) => makeAuthorityCertificate(authority, PERIOD)),
-    cert: makeNodeCertificate(used, node.publicKey, SERVER_NAME, PERIOD),
+    ca: authorities.map(makeAuthorityCertificate),
+    cert: makeNodeCertificate(used, node.publicKey, SERVER_NAME),
     key: node.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
     servername: SERVER_NAME,
   }

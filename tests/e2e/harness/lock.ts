@@ -43,14 +43,13 @@ export function basicLock(directory: string): Lock {
 
 /** Bearer tokens of a token server on the registry's host. A user with a secret may pull from the repositories of that name. */
 export function bearerLock(namespace: Namespace, directory: string): Lock {
-  const period = { from: new Date('2025-01-01T00:00:00Z'), to: new Date('2049-12-31T00:00:00Z') }
   const authority = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const own = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const bundle = join(directory, 'authority.pem')
   const users = join(directory, 'users.json')
   const signer = join(directory, 'signer.json')
-  writeFileSync(bundle, makeAuthorityCertificate(authority, period))
-  const certificate = makeNodeCertificate(authority, own.publicKey, 'token-server', period)
+  writeFileSync(bundle, makeAuthorityCertificate(authority))
+  const certificate = makeNodeCertificate(authority, own.publicKey, 'token-server')
   const key = own.privateKey.export({ type: 'pkcs8', format: 'pem' })
   writeFileSync(signer, JSON.stringify({ key, certificate, issuer: ISSUER, service: SERVICE, owner: OWNER.username }))
   const setSecrets = (secrets: readonly Secret[]) => {

@@ -17,15 +17,14 @@ const TIME = PATIENCE
 const SHORT = 50
 
 const NAME = 'localhost'
-const PERIOD = { from: new Date('2025-01-01T00:00:00Z'), to: new Date('2049-12-31T00:00:00Z') }
 
 /** An authority, and the key and certificate of a server or client that it has signed. */
 function makeIdentity() {
   const authority = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const own = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   return {
-    ca: makeAuthorityCertificate(authority, PERIOD),
-    cert: makeNodeCertificate(authority, own.publicKey, NAME, PERIOD),
+    ca: makeAuthorityCertificate(authority),
+    cert: makeNodeCertificate(authority, own.publicKey, NAME),
     key: own.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
   }
 }
