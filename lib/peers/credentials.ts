@@ -15,40 +15,10 @@ export const FOLLOWER_HEADER = 'X-Swarmirror-Follower'
 /** The key of a request that only asks whether the door lets this node in. */
 export const DOOR_KEY = '' as Key
 
-/** The credentials for one request to one peer. */
-export interface PeerTicket {
-  readonly headers: Readonly<Record<string, string>>
-  /** Whether the answer's head proves the swarm key over this ticket's nonce. */
-  proves(status: number, headers: Headers): boolean
-}
-
-export interface PeerCredentials {
-  /**
-   * Makes a short-lived capability for this key and method at one door.
-   *
-   * @param door the address that is dialled, as `host:port`
-   */
-  ticket(key: Key, method: 'GET' | 'HEAD', door: string): PeerTicket
-}
-
-/** Makes the headers that prove the swarm key over the asker's nonce for this answer. */
-export interface Grant {
-  prove(status: number, headers: Headers): Record<string, string>
-}
-
+/** The side of the asker. */
+export type PeerCredentials = Pick<ReturnType<typeof createCredentials>, 'ticket'>
 /** The side of the door. */
-export interface CapabilityCheck {
-  /**
-   * @param door the address that this door's node announces, as `host:port`; capabilities for other addresses are refused
-   * @returns `undefined`: not allowed
-   */
-  check(request: Request, key: Key, door: string): Grant | undefined
-}
-
-export interface CredentialOptions {
-  /** Milliseconds since 1970. */
-  readonly now?: () => number
-}
+export type CapabilityCheck = Pick<ReturnType<typeof createCredentials>, 'check'>
 
 /** Milliseconds for which a capability is valid: more than a request needs to reach a busy peer. */
 export const CAPABILITY_LIFETIME = 60_000
@@ -84,26 +54,36 @@ interface Secrets {
  * binds an answer's head to the capability of the request, and so to the door.
  *
  * @param keys the first one is used, and all are accepted
+ * @param options.now milliseconds since 1970
  * @throws {RangeError} if there is no key
  */
-export function createCredentials(
-  keys: readonly Uint8Array[],
-  { now = Date.now }: CredentialOptions = {},
-): PeerCredentials & CapabilityCheck {
+export function createCredentials(keys: readonly Uint8Array[], { now = Date.now } = {}) {
   const accepted = keys.map(secretsOf)
   const [used] = accepted
   if (used === undefined) throw new RangeError('expected at least one swarm key')
   return {
-    ticket(key, method, door) {
+    /**
+     * Makes a short-lived capability for this key and method at one door, and the headers that carry it.
+     *
+     * @param door the address that is dialled, as `host:port`
+     */
+    ticket(key: Key, method: 'GET' | 'HEAD', door: string) {
       const issued = `${now()}.${randomBytes(NONCE_LENGTH).toString('base64url')}`
       const token = `${issued}.${macOf(used.capability, issued, method, door, key)}`
+      const headers: Readonly<Record<string, string>> = { [CAPABILITY_HEADER]: token }
       return {
-        headers: { [CAPABILITY_HEADER]: token },
-        proves: (status, headers) =>
+        headers,
+        /** Whether an answer's head proves the swarm key over the nonce of this capability. */
+        proves: (status: number, headers: Headers): boolean =>
           isEqual(headers.get(PROOF_HEADER) ?? '', proofOf(used, token, door, status, headers)),
       }
     },
-    check(request, key, door) {
+
+    /**
+     * @param door the address that this door's node announces, as `host:port`; capabilities for other addresses are refused
+     * @returns `undefined`: not allowed
+     */
+    check(request: Request, key: Key, door: string) {
       const [token, issued = '', issuedAt, mac = ''] = TOKEN.exec(request.headers.get(CAPABILITY_HEADER) ?? '') ?? []
       const age = now() - Number(issuedAt)
       if (token === undefined || age < -CLOCK_SKEW || age > CAPABILITY_LIFETIME + CLOCK_SKEW) return undefined
@@ -112,7 +92,10 @@ export function createCredentials(
       )
       return (
         secrets && {
-          prove: (status, headers) => ({ [PROOF_HEADER]: proofOf(secrets, token, door, status, headers) }),
+          /** The headers that prove the swarm key over the asker's nonce for this answer. */
+          prove: (status: number, headers: Headers) => ({
+            [PROOF_HEADER]: proofOf(secrets, token, door, status, headers),
+          }),
         }
       )
     },
