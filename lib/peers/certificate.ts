@@ -1,10 +1,7 @@
-import { createHash, type KeyObject, randomBytes, sign } from 'node:crypto'
+import { createHash, type KeyObject, type KeyPairKeyObjectResult, randomBytes, sign } from 'node:crypto'
 
 /** The key pair, of P-256, that signs a certificate. */
-export interface Issuer {
-  readonly publicKey: KeyObject
-  readonly privateKey: KeyObject
-}
+export type Issuer = KeyPairKeyObjectResult
 
 /** Tags of ASN.1 (ITU-T X.680). */
 const [BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, UTF8_STRING, UTC_TIME, SEQUENCE, SET] = [
