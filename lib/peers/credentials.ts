@@ -41,12 +41,6 @@ const NONCE_LENGTH = 16
 /** The headers that a proof covers besides the status: all parts of an answer's head that the asker relies on. */
 const PROVEN_HEADERS = ['docker-content-digest', 'content-type', 'content-length', 'content-range'] as const
 
-/** Key objects, which are made once: with raw bytes as a key, Node takes four times as long for each code. */
-interface Secrets {
-  readonly capability: KeyObject
-  readonly proof: KeyObject
-}
-
 /**
  * Makes both sides of the peer door's protection from the swarm keys (32 bytes each). A capability lets its bearer ask one peer
  * door for one key with one method. It is valid for {@link CAPABILITY_LIFETIME}, give or take {@link CLOCK_SKEW}. It is made
@@ -75,7 +69,7 @@ export function createCredentials(keys: readonly Uint8Array[], { now = Date.now 
         headers,
         /** Whether an answer's head proves the swarm key over the nonce of this capability. */
         proves: (status: number, headers: Headers): boolean =>
-          isEqual(headers.get(PROOF_HEADER) ?? '', proofOf(used, token, door, status, headers)),
+          isEqual(headers.get(PROOF_HEADER) ?? '', proofOf(used.proof, token, door, status, headers)),
       }
     },
 
@@ -94,7 +88,7 @@ export function createCredentials(keys: readonly Uint8Array[], { now = Date.now 
         secrets && {
           /** The headers that prove the swarm key over the asker's nonce for this answer. */
           prove: (status: number, headers: Headers) => ({
-            [PROOF_HEADER]: proofOf(secrets, token, door, status, headers),
+            [PROOF_HEADER]: proofOf(secrets.proof, token, door, status, headers),
           }),
         }
       )
@@ -102,17 +96,18 @@ export function createCredentials(keys: readonly Uint8Array[], { now = Date.now 
   }
 }
 
-function secretsOf(swarmKey: Uint8Array): Secrets {
+/** Key objects, which are made once: with raw bytes as a key, Node takes four times as long for each code. */
+function secretsOf(swarmKey: Uint8Array) {
   const derive = (purpose: string) => createSecretKey(new Uint8Array(hkdfSync('sha256', swarmKey, '', purpose, 32)))
   return { capability: derive(CAPABILITY_PURPOSE), proof: derive(PROOF_PURPOSE) }
 }
 
-function proofOf({ proof }: Secrets, token: string, door: string, status: number, headers: Headers): string {
+function proofOf(secret: KeyObject, token: string, door: string, status: number, headers: Headers): string {
   const proven = PROVEN_HEADERS.flatMap((name) => {
     const value = headers.get(name)
     return value === null ? [] : [`${name}: ${value}`]
   })
-  return macOf(proof, token, door, String(status), ...proven)
+  return macOf(secret, token, door, String(status), ...proven)
 }
 
 /** The code of some parts. Only the last part may have a line feed, so different parts always give different input. */
