@@ -154,7 +154,8 @@ export function createNodeFlight(
     const { room } = downloads
     const news = { kind: 'arriving', digest, written: arrival?.written ?? 0, ...(parent && { parent }), room } as const
     void keepers.tell(news).then((better) => {
-      download.better = better
+      // Better than its parent of that time.
+      if (download.way === way) download.better = better
     })
   }
 

@@ -755,6 +755,39 @@ test('NodeFlight: a better peer that was given up in the meantime is not followe
   })
 })
 
+test('NodeFlight: a node that moves while keepers answer does not take what was better than its former parent', async () => {
+  const join = scene()
+  const nodes = Array.from({ length: 7 }, () => join())
+  const [one, lost, good, other] = nodes.filter(({ member, self }) =>
+    member.closest(key, 2).every(({ port }) => port !== self.port),
+  )
+  assert.ok(one && lost && good && other)
+  let parent = lost.self
+  let answers = 0
+  for (const keeper of one.member.closest(key, 2)) {
+    const { member } = nodes.find(({ self }) => self.port === keeper.port) ?? assert.fail()
+    let told = 0
+    member.answer((message) => {
+      const question = readQuestion(message)
+      if (question?.kind === 'ask') {
+        return encode({ kind: 'place', holders: [], held: 0, crowd: 1, isWhole: true, parent })
+      }
+      if (question?.kind !== 'arriving' || question.parent?.port !== lost.self.port) return encode({ kind: 'told' })
+      if (++told === 1) return undefined
+      answers++
+      return encode({ kind: 'told', parent: other.self })
+    })
+  }
+  assert.equal(await one.pull(), `parent ${lost.self.port}`)
+  one.flight.left(lost.self, digest)
+  parent = good.self
+  assert.equal(await one.pull(), `parent ${good.self.port}`)
+  assert.equal(answers, 0)
+  await waitFor('the late answers', () => answers === 2)
+  await setImmediate()
+  assert.equal(one.flight.better(digest), undefined)
+})
+
 test('NodeFlight: a better source counts even if only the second keeper knows it', async () => {
   const clock = new ManualClock()
   const join = scene(clock)
